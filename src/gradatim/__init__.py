@@ -1,0 +1,1 @@
+"""gradatim: train composite vision models in stages."""

@@ -1,0 +1,1 @@
+"""Samples: reading images, color, keyed randomness, batches."""

@@ -1,0 +1,1 @@
+"""Research systems, one folder each; the core finds them by folder name."""

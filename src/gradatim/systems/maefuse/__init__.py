@@ -1,0 +1,1 @@
+"""MaeFuse: fuses a registered infrared and visible image into one."""

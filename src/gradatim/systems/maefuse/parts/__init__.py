@@ -1,0 +1,1 @@
+"""The parts of MaeFuse: encoder, decoder, CFM and MFM."""

@@ -1,0 +1,1 @@
+"""Blocks, losses and metrics that at least two systems share."""

@@ -1,0 +1,31 @@
+"""Fixtures that all tests share: where parity numbers and real data lie, and one thread for exact repeats."""
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+
+@pytest.fixture(autouse=True)
+def _few_threads():
+    torch.set_num_threads(2)
+
+
+def _folder(variable: str) -> Path:
+    value = os.environ.get(variable)
+    if not value or not Path(value).is_dir():
+        pytest.skip(f"{variable} names no folder: nothing to compare with here")
+    return Path(value)
+
+
+@pytest.fixture(scope="session")
+def parity_root() -> Path:
+    """Folder of the originals' numbers, one folder a system and `fill.py`."""
+    return _folder("GRADATIM_PARITY")
+
+
+@pytest.fixture(scope="session")
+def data_root() -> Path:
+    """Folder of real images."""
+    return _folder("GRADATIM_DATA")
