@@ -33,6 +33,8 @@ class Case:
         self.open_arrays = set(self.arrays)
         self.open_entries = set(_leaves(self.entries)) - {(name,) for name in PROSE}
         self.worst = 0.0
+        self.worst_number = 0.0
+        self.numbers = 0
         self._check_listed_arrays()
 
     def _check_listed_arrays(self) -> None:
@@ -64,8 +66,10 @@ class Case:
 
     def check_entry(self, place: tuple[str, ...], actual: float | Tensor, *, rtol: float) -> None:
         """Compare a JSON number."""
-        expected = self.entry(*place)
-        assert abs(float(actual) - expected) <= rtol * abs(expected), f"{place}: {float(actual)} != {expected}"
+        expected, found = self.entry(*place), float(torch.as_tensor(actual).detach())
+        assert abs(found - expected) <= rtol * abs(expected), f"{self.name}, {place}: {found} != {expected}"
+        self.worst_number = max(self.worst_number, abs(found - expected) / max(abs(expected), 1e-30))
+        self.numbers += 1
 
     def check_all(self, values: Mapping[str, Callable[[], Tensor]], *, atol: float = 1e-5) -> None:
         """Compare every array left, whole or with the suffix of its subsampling, with the value of its name."""
@@ -74,11 +78,20 @@ class Case:
             assert plain in values, f"{self.name}: nothing here computes {name!r}"
             self.check(name, values[plain]()[:, :: int(every or 1)], atol=atol)
 
+    def check_norms(self, *parts: nn.Module) -> None:
+        """Compare the constant of the norms, where the file tells it."""
+        if "layer_norm_eps" in self.entries:
+            eps = {layer.eps for part in parts for layer in part.modules() if isinstance(layer, nn.LayerNorm)}
+            assert eps == {self.entry("layer_norm_eps")}
+
     def close(self) -> None:
         """Fail if anything in the file was not used."""
         assert not self.open_arrays, f"{self.name}: arrays never compared: {sorted(self.open_arrays)}"
         assert not self.open_entries, f"{self.name}: entries never compared: {sorted(self.open_entries)}"
-        print(f"{self.name}: {len(self.arrays)} arrays, largest difference {self.worst:.1e}")
+        print(
+            f"{self.name}: {len(self.arrays)} arrays, largest difference {self.worst:.1e}; "
+            f"{self.numbers} numbers, largest relative difference {self.worst_number:.1e}"
+        )
 
 
 def cases(root: Path, pattern: str) -> list[Case]:
