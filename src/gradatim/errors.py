@@ -1,14 +1,14 @@
 """The exceptions of gradatim, and the wording of a name that does not exist.
 
-    GradatimError            the command line prints its message and exits with 1
-    ├── PlanError            a plan contradicts itself, or names something that does not exist
-    ├── SystemDefinitionError  a system's steps, parts or losses do not fit together
-    ├── WeightsError         arrays on disk and arrays in parts do not agree
-    │   └── FormatError      a file is not what its content says, or is damaged
-    ├── DataError            samples are missing, unreadable or do not fit together
-    ├── GuardError           a stage broke one of its promises and was stopped
-    ├── RunError             a run's folder is missing, damaged or in use
-    └── MissingExtraError    an optional dependency is not installed
+GradatimError            the command line prints its message and exits with 1
+├── PlanError            a plan contradicts itself, or names something that does not exist
+├── SystemDefinitionError  a system's steps, parts or losses do not fit together
+├── WeightsError         arrays on disk and arrays in parts do not agree
+│   └── FormatError      a file is not what its content says, or is damaged
+├── DataError            samples are missing, unreadable or do not fit together
+├── GuardError           a stage broke one of its promises and was stopped
+├── RunError             a run's folder is missing, damaged or in use
+└── MissingExtraError    an optional dependency is not installed
 """
 
 from collections.abc import Iterable
