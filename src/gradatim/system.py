@@ -34,7 +34,7 @@ class DataKind:
     shapes: Callable[[Any, Any], Mapping[str, tuple[int, ...]]]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Metric:
     """A figure of merit.
 
@@ -108,7 +108,7 @@ class System:
 
     def _check_losses(self, tasks: Mapping[str, Task]) -> None:
         made = {name for task in tasks.values() for step in task.names for name in step.makes} | set(self.fields)
-        wrong = []
+        wrong = [f"{name!r} is both a loss and a metric" for name in sorted(set(self.losses) & set(self.metrics))]
         for kind, calls in (("loss", self.read_losses), ("metric", self.read_metrics)):
             for name, call in calls.items():
                 if call.names.parts:

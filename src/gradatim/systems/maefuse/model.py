@@ -74,6 +74,8 @@ class MaeFuseSettings(BaseModel):
     @field_validator("image_size", mode="before")
     @classmethod
     def _square(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
         return (value, value) if isinstance(value, int) else value
 
     @field_validator("image_size")
