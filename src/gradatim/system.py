@@ -62,6 +62,7 @@ class System:
         metrics: for validation.
         layouts: tables of foreign checkpoints.
         fixed: settings that a part's weights were trained with and are wrong without, by part; files record them.
+        sizes: our array names and their shapes -> settings that a foreign file's shapes tell.
         recipes: functions that return a published plan.
         rules: its own checks of a plan.
         pictures: values that are images, (B, 3, H, W) in [0, 1], for reports.
@@ -81,6 +82,7 @@ class System:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sizes: Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, Any]] | None = None
     recipes: Mapping[str, Callable[[], Plan]] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()
