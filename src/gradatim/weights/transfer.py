@@ -109,16 +109,35 @@ def transfer(
         WeightsError: an array on either side is unexplained; the message holds the accounts and likely remedies.
     """
     wishes = _wishes(parts)
-    table = _chosen(weights, wishes, layout, layouts or {})
-    planned = [_planned(weights, wish, table) for wish in wishes]
-    if not all(account.complete for account, _ in planned):
-        lines = [line for account, _ in planned for line in account.lines()]
-        lines += [note for note in weights.notes]
-        lines += _remedies(weights, wishes, table, [account for account, _ in planned], layouts or {})
-        raise WeightsError(problems(f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed", lines))
+    table, planned = _checked(weights, wishes, layout, layouts or {})
     for wish, (_, arrays) in zip(wishes, planned, strict=True):
         _fill(wish.module, arrays)
     return tuple(account for account, _ in planned)
+
+
+def accounts(
+    weights: Weights,
+    parts: Mapping[str, nn.Module] | Iterable[Wish],
+    *,
+    layout: Layout | str | None = None,
+    layouts: Mapping[str, Layout] | None = None,
+) -> tuple[Layout, tuple[Account, ...]]:
+    """What `transfer` would do, without doing it: the table it takes and one account a part; raises as it does."""
+    table, planned = _checked(weights, _wishes(parts), layout, layouts or {})
+    return table, tuple(account for account, _ in planned)
+
+
+def _checked(
+    weights: Weights, wishes: Sequence[Wish], layout: Layout | str | None, layouts: Mapping[str, Layout]
+) -> tuple[Layout, list[tuple[Account, dict[str, Tensor]]]]:
+    table = _chosen(weights, wishes, layout, layouts)
+    planned = [_planned(weights, wish, table) for wish in wishes]
+    if not all(account.complete for account, _ in planned):
+        lines = [line for account, _ in planned for line in account.lines()]
+        lines += _remedies(weights, wishes, table, [account for account, _ in planned], layouts)
+        heading = f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed"
+        raise WeightsError(problems(heading, dict.fromkeys([*weights.notes, *lines])))
+    return table, planned
 
 
 def _wishes(parts: Mapping[str, nn.Module] | Iterable[Wish]) -> list[Wish]:
