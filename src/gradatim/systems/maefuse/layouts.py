@@ -45,6 +45,9 @@ _PUBLIC: tuple[Rule, ...] = (
     Surplus(r"decoder\.blocks\.\d+\..+", "the public decoder has more blocks; the first ones are taken"),
     Keep(r"(encoder|decoder)\.pos_embed", "by formula for this grid; `resize: position` takes the file's"),
 )
+_AXIS = {part: {"attention_axis": ("sample", "batch")} for part in ("cfm", "mfm")}
+"""The authors' attention takes the batch for the sequence, and their weights mean something only so."""
+
 _NO_CLASS = "MaeFuse has no class token"
 _NO_MASK = "the public mask token has the decoder's width, ours the encoder's"
 _OTHER_GRID = "table of another grid, with a class token's row"
@@ -98,11 +101,13 @@ LAYOUTS: Mapping[str, Layout] = {
             name="head",
             summary="fusion head of MaeFuse's authors alone: comparative and merging module",
             rules=_HEAD,
+            requires=_AXIS,
         ),
         Layout(
             name="whole",
             summary="whole model as MaeFuse's authors publish it, `final_new_60.pth`",
             rules=(*_behind("model1.", (*_NETWORKS, *_TABLES)), *_behind("model2.", _HEAD)),
+            requires=_AXIS,
         ),
         Layout(
             name="facebook",

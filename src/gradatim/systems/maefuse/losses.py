@@ -117,7 +117,7 @@ def intensity(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
     return (gray_levels(fused) - target).abs().mean()
 
 
-def ssim(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
+def structure(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
     """One minus the mean structural similarity of the fused image to both sources, on gray levels.
 
     Args:
@@ -224,7 +224,7 @@ LOSSES: Mapping[str, Callable[..., Tensor]] = {
     "gradient": gradient,
     "laplacian": laplacian,
     "intensity": intensity,
-    "ssim": ssim,
+    "structure": structure,
     "reconstruction": reconstruction,
     "masked_reconstruction": masked_reconstruction,
 }
