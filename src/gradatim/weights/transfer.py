@@ -247,7 +247,7 @@ def _chosen(weights: Weights, wishes: Sequence[Wish], layout: Layout | str | Non
         return layouts.get(layout, OWN)
     if "gradatim" in weights.metadata:
         return OWN
-    fitting = matching_layouts(weights, wishes, layouts)
+    fitting = _fullest(weights, wishes, layouts)
     if len(fitting) > 1:
         raise WeightsError(f"{weights.path}: several layouts explain it: {', '.join(fitting)}; name one with `layout`")
     return layouts[fitting[0]] if fitting else _nearest(weights, layouts)
@@ -256,6 +256,13 @@ def _chosen(weights: Weights, wishes: Sequence[Wish], layout: Layout | str | Non
 def matching_layouts(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
     """Names of the layouts that explain every array of a file for the wished parts."""
     return [name for name, table in layouts.items() if _explains(weights, wishes, table)]
+
+
+def _fullest(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
+    """Of the layouts that explain a file, those that load the most arrays: one may drop what another knows."""
+    fitting = matching_layouts(weights, wishes, layouts)
+    loaded = {name: sum(_planned(weights, wish, layouts[name])[0].arrays[0] for wish in wishes) for name in fitting}
+    return [name for name in fitting if loaded[name] == max(loaded.values())]
 
 
 def _explains(weights: Weights, wishes: Sequence[Wish], table: Layout) -> bool:

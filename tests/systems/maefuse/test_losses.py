@@ -81,7 +81,7 @@ def test_intensity_counts_gray_levels_to_the_brighter_source():
     torch.testing.assert_close(intensity(visible, visible, infrared), torch.tensor(0.5 * white))
 
 
-def test_ssim_is_scikit_images_on_gray_levels():
+def test_structure_is_one_minus_scikit_images_similarity_on_gray_levels():
     fused, visible, infrared = images(2, 3, 16, 13)
 
     def similarity(first, second):
