@@ -108,12 +108,21 @@ def write_image(path: Path, image: Picture) -> None:
     Raises:
         DataError: the suffix names no format that can be written.
     """
+    write_file(path, encode_image(path, image))
+
+
+def encode_image(path: Path, image: Picture) -> bytes:
+    """File content for (H, W, 3) or (H, W) uint8 in the format of the path's suffix.
+
+    Raises:
+        DataError: the suffix names no format that can be written.
+    """
     buffer = io.BytesIO()
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format is None or file_format not in Image.SAVE:
         raise DataError(f"{path}: cannot write {path.suffix!r} images; .png keeps every pixel.")
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=file_format)
-    write_file(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -139,7 +148,7 @@ def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     height, width = size
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _content(path: Path) -> bytes:
