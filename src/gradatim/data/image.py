@@ -75,7 +75,9 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            # Asked for its EXIF data, Pillow decodes a PNG to the end unless they stood before the pixels.
+            header_only = image.format != "PNG" or "exif" in image.info
+            turned = header_only and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     except _DAMAGED as error:
         content = b"" if path.is_file() and path.stat().st_size == 0 else b"?"
         raise DataError(f"{path}: {_wording(content, error)}") from error
