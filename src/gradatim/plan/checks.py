@@ -1,0 +1,264 @@
+"""What a plan must satisfy before anything runs; needs no tensors, no data and no device.
+
+Each check returns findings; `check` runs all of them, so that one message tells everything.
+"""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter, ValidationError
+
+from gradatim.errors import unknown
+from gradatim.plan.findings import Finding
+from gradatim.plan.graph import fields_of, reached_parts
+from gradatim.plan.interpret import Interpreted, explained
+from gradatim.plan.plan import Plan
+from gradatim.plan.sources import FileSource, NamedSource, RunSource, StageSource
+from gradatim.plan.stage import Stage, Training
+from gradatim.plan.text import Document, Place
+from gradatim.plan.vocabulary import CallNames, Vocabulary
+
+
+def check(document: Document, read: Interpreted, names: Vocabulary) -> tuple[Finding, ...]:
+    """All findings about a plan, those of reading it first."""
+    if read.plan is None:
+        return read.findings
+    plan = read.plan
+    findings = [*_top(plan, names)]
+    sources_known = [finding for finding in _named_sources(plan)]
+    findings += sources_known
+    if not sources_known:
+        resolved = plan.resolved()
+        findings += _settings_fit(("model",), plan.model, names.settings)
+        for index, stage in enumerate(resolved.stages):
+            findings += _stage(index, stage, resolved, names)
+        findings += _origins(resolved, names)
+        if not any(finding.error for finding in (*findings, *read.findings)):
+            findings += _rules(resolved, names)
+    findings = [_at_defaults(document, finding) for finding in findings]
+    kept = [finding for finding in findings if not _follows(finding.place, read.removed)]
+    return (*read.findings, *kept)
+
+
+def _follows(place: Place, removed: frozenset[Place]) -> bool:
+    """Whether a finding only follows from a value that was taken out for another finding."""
+    return any(place[: len(gone)] == gone or gone[: len(place)] == place for gone in removed if gone)
+
+
+def _at_defaults(document: Document, finding: Finding) -> Finding:
+    """Point at `defaults` where the stage itself does not say what is wrong."""
+    place = finding.place
+    if place[:1] != ("stages",) or len(place) < 3 or _has(document.tree, place):
+        return finding
+    shared = ("defaults", *place[2:])
+    return Finding(shared, finding.message, finding.error) if _has(document.tree, shared) else finding
+
+
+def _has(tree: Any, place: Place) -> bool:
+    for step in place:
+        if isinstance(tree, Mapping) and step in tree or isinstance(tree, list) and isinstance(step, int):
+            tree = tree[step]
+        else:
+            return False
+    return True
+
+
+def _top(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
+    if not plan.stages:
+        yield Finding(("stages",), "a plan needs at least one stage")
+    seen: set[str] = set()
+    for index, stage in enumerate(plan.stages):
+        if stage.name in seen:
+            yield Finding(("stages", index, "name"), f"a stage named {stage.name!r} stands above")
+        if not re.fullmatch(r"[A-Za-z0-9][\w.+-]*", stage.name) and not stage.name.startswith("#"):
+            yield Finding(("stages", index, "name"), f"{stage.name!r}: use letters, digits, '.', '_', '+', '-'")
+        seen.add(stage.name)
+    for rule in plan.allow:
+        if rule not in names.rules:
+            yield Finding(("allow",), unknown("rule", rule, names.rules))
+
+
+def _named_sources(plan: Plan) -> Iterator[Finding]:
+    for name, source in plan.sources.items():
+        if isinstance(source, NamedSource):
+            yield Finding(("sources", name), "a named source cannot refer to another one")
+    for index, stage in enumerate(plan.stages):
+        for part, source in stage.init.items():
+            if isinstance(source, NamedSource) and source.source not in plan.sources:
+                yield Finding(("stages", index, "init", part), unknown("source", source.source, plan.sources))
+
+
+def _settings_fit(place: Place, values: Mapping[str, Any], model: type[BaseModel]) -> Iterator[Finding]:
+    try:
+        model.model_validate(dict(values))
+    except ValidationError as error:
+        for inner, message in explained(error, values, model):
+            yield Finding((*place, *inner), message)
+
+
+def _stage(index: int, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator[Finding]:
+    place: Place = ("stages", index)
+    if stage.task not in names.tasks:
+        yield Finding((*place, "task"), unknown("task", stage.task, names.tasks))
+    yield from _length(place, stage)
+    yield from _init(place, stage, plan, names)
+    yield from _trains_something(place, stage)
+    for where, training in _trainings(place, stage):
+        yield from _training(where, stage, training, names)
+    yield from _options(place, stage, names)
+    yield from _values(place, stage, names)
+    yield from _guards(place, stage)
+
+
+def _length(place: Place, stage: Stage) -> Iterator[Finding]:
+    if (stage.epochs is None) == (stage.steps is None):
+        found = "both" if stage.epochs else "neither"
+        yield Finding((*place, "epochs"), f"stage {stage.name!r}: give `epochs` or `steps`; found {found}")
+
+
+def _trainings(place: Place, stage: Stage) -> Iterator[tuple[Place, Training]]:
+    if not stage.updates:
+        yield place, stage
+    for name, update in stage.updates.items():
+        yield (*place, "updates", name), update
+
+
+def _trains_something(place: Place, stage: Stage) -> Iterator[Finding]:
+    if stage.updates and (stage.train or stage.losses):
+        yield Finding((*place, "updates"), "a stage with `updates` has no `train` and `losses` of its own")
+    seen: set[str] = set()
+    for where, training in _trainings(place, stage):
+        if not training.train:
+            yield Finding((*where, "train"), f"stage {stage.name!r}: `train` is empty: nothing would learn")
+        if not training.losses:
+            yield Finding((*where, "losses"), f"stage {stage.name!r}: `losses` is empty: nothing to learn from")
+        for name in training.train:
+            if any(name == other or name.startswith(f"{other}.") or other.startswith(f"{name}.") for other in seen):
+                yield Finding((*where, "train"), f"part {name!r} is trained twice")
+        seen |= set(training.train)
+
+
+def _training(place: Place, stage: Stage, training: Training, names: Vocabulary) -> Iterator[Finding]:
+    steps = names.tasks.get(stage.task)
+    known_losses = [loss for loss in training.losses if loss in names.losses]
+    for loss in training.losses:
+        if loss not in names.losses:
+            yield Finding((*place, "losses"), unknown("loss", loss, names.losses))
+    for name in training.train:
+        root = name.partition(".")[0]
+        if root not in names.parts:
+            yield Finding((*place, "train"), unknown("part", root, names.parts))
+        elif steps is not None and not any(root in step.parts for step in steps):
+            yield Finding((*place, "train"), f"part {root!r} is used by no step of task {stage.task!r}")
+        elif steps is not None and known_losses:
+            want = [value for loss in known_losses for value in names.losses[loss].needs]
+            if root not in reached_parts(steps, want):
+                yield Finding(
+                    (*place, "train"),
+                    f"part {root!r} is reached by no loss: {', '.join(known_losses)} "
+                    f"need{'s' if len(known_losses) == 1 else ''} {', '.join(dict.fromkeys(want))}",
+                )
+
+
+def _init(place: Place, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator[Finding]:
+    order = [other.name for other in plan.stages]
+    before = order[: order.index(stage.name)]
+    for part, source in stage.init.items():
+        where = (*place, "init", part)
+        if part not in names.parts:
+            yield Finding(where, unknown("part", part, names.parts))
+        if isinstance(source, StageSource) and source.stage not in before:
+            if source.stage in order:
+                yield Finding(where, f"stage {source.stage!r} does not come before {stage.name!r}")
+            else:
+                yield Finding(where, unknown("stage", source.stage, before))
+        if isinstance(source, StageSource | RunSource) and source.part and source.part not in names.parts:
+            yield Finding(where, unknown("part", source.part, names.parts))
+        if isinstance(source, FileSource) and source.layout and source.layout not in names.layouts:
+            yield Finding(where, unknown("layout", source.layout, names.layouts))
+
+
+def _origins(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
+    """Every part has an origin by the first stage that uses it."""
+    told: set[str] = set()
+    for index, stage in enumerate(plan.stages):
+        told |= set(stage.init)
+        used = {part for step in names.tasks.get(stage.task, ()) for part in step.parts}
+        untold = [part for part in names.parts if part in used - told]
+        for part in untold:
+            yield Finding(
+                ("stages", index, "init", part),
+                f"part {part!r} has no origin: stage {stage.name!r} is the first to use it; "
+                "say `fresh`, or give a checkpoint, hub repository, stage or run",
+            )
+        told |= set(untold)
+
+
+def _options(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
+    calls: dict[str, CallNames] = {step.name: step for step in names.tasks.get(stage.task, ())}
+    calls |= {name: names.losses[name] for name in stage.loss_names() if name in names.losses}
+    if stage.validation and stage.validation.metric in names.metrics:
+        calls[stage.validation.metric] = names.metrics[stage.validation.metric]
+    known = {f"{name}.{option}": kind for name, call in calls.items() for option, kind in call.options.items()}
+    for option, value in stage.options.items():
+        where = (*place, "options", option)
+        if option not in known:
+            yield Finding(where, unknown("option", option, known))
+            continue
+        try:
+            TypeAdapter(known[option]).validate_python(value)
+        except ValidationError as error:
+            yield Finding(where, f"{value!r}: {error.errors()[0]['msg']}")
+
+
+def _values(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
+    """Every value that a loss or metric needs is made by a step or lies in the sample."""
+    problems = [*_settings_fit((*place, "data"), stage.data, names.data)]
+    yield from problems
+    steps = names.tasks.get(stage.task)
+    if steps is None or problems:
+        return
+    fields = names.fields(names.data.model_validate(dict(stage.data)))
+    for where, training in _trainings(place, stage):
+        for loss in training.losses:
+            if loss in names.losses:
+                yield from _makable((*where, "losses"), f"loss {loss!r}", names.losses[loss], steps, fields)
+    if stage.validation:
+        metric = stage.validation.metric
+        known = {**names.metrics, **names.losses}
+        where = (*place, "validate")
+        if metric not in known:
+            yield Finding(where, unknown("metric", metric, known))
+        else:
+            yield from _makable(where, f"metric {metric!r}", known[metric], steps, fields)
+
+
+def _makable(
+    place: Place, what: str, call: CallNames, steps: Sequence[CallNames], fields: Sequence[str]
+) -> Iterator[Finding]:
+    for name in fields_of(steps, call.needs):
+        if name not in fields:
+            made = {value for step in steps for value in step.makes}
+            via = "" if name in call.needs else f" (through value {name!r})"
+            yield Finding(place, f"{what} needs value {name!r}, which nobody makes{via}: " + unknown(
+                "value", name, {*made, *fields}))
+
+
+def _guards(place: Place, stage: Stage) -> Iterator[Finding]:
+    for part in stage.guards.drift:
+        if part not in stage.trained():
+            yield Finding((*place, "guards", "drift", part), unknown("trained part", part, stage.trained()))
+    if stage.guards.patience and not stage.validation:
+        yield Finding((*place, "guards", "patience"), "patience needs `validate` with a metric")
+
+
+def _rules(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
+    for name, rule in names.rules.items():
+        if name in plan.allow:
+            continue
+        for index, key, found in rule.check(plan):
+            advice = f" (rule {name!r}; `--allow {name}` silences it)"
+            yield Finding(("stages", index, key), f"{found}: {rule.why}{advice}", rule.error)
+
+

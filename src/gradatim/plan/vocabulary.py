@@ -1,0 +1,72 @@
+"""The names that a system offers to its plans: what a plan can be checked against without tensors."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import BaseModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class CallNames:
+    """What the signature of a step, loss or metric says.
+
+    Args:
+        name: the function's name.
+        parts: arguments that receive a part.
+        needs: arguments that receive a value.
+        makes: values that a step returns; empty for losses and metrics.
+        options: annotation of each keyword-only argument.
+        random: whether it has an argument `generator`.
+    """
+
+    name: str
+    parts: tuple[str, ...] = ()
+    needs: tuple[str, ...] = ()
+    makes: tuple[str, ...] = ()
+    options: Mapping[str, Any] = field(default_factory=dict)
+    random: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Vocabulary:
+    """Names of one system.
+
+    Args:
+        system: its name.
+        parts: in the order in which the system lists them.
+        tasks: steps of each task, in order.
+        losses: by name.
+        metrics: by name.
+        layouts: tables of foreign names.
+        settings: model of a plan's `model`.
+        data: model of a stage's `data`.
+        fields: names that a sample holds under given data settings.
+        rules: the system's own checks, by name.
+    """
+
+    system: str
+    parts: tuple[str, ...]
+    tasks: Mapping[str, tuple[CallNames, ...]]
+    losses: Mapping[str, CallNames]
+    metrics: Mapping[str, CallNames]
+    layouts: tuple[str, ...]
+    settings: type[BaseModel]
+    data: type[BaseModel]
+    fields: Callable[[Any], tuple[str, ...]]
+    rules: Mapping[str, "Rule"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rule:
+    """A system's own check of a plan.
+
+    Args:
+        why: the reason, shown with the finding.
+        check: resolved plan -> (stage index, key, what was found) for each violation.
+        error: whether it stops the plan; a warning is printed and recorded.
+    """
+
+    why: str
+    check: Callable[[Any], Iterable[tuple[int, str, str]]]
+    error: bool = True

@@ -1,0 +1,188 @@
+"""Layouts: tables that translate the names of a foreign checkpoint into ours.
+
+Our name of an array is `part.array`, such as `encoder.blocks.0.norm1.weight`. A layout is a tuple of rules;
+a foreign name is translated by the first rule whose pattern matches all of it. Nothing is translated in code:
+what a file's arrays become can be read off the table.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Rename:
+    """One foreign array becomes one of ours, or several equal ones.
+
+    Args:
+        pattern: regular expression of the whole foreign name.
+        to: our name, with `\\1` for the pattern's groups.
+        transpose: order of axes, where they differ.
+    """
+
+    pattern: str
+    to: str | tuple[str, ...]
+    transpose: tuple[int, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Join:
+    """Several foreign arrays, concatenated in this order, become one of ours; all patterns have equal groups."""
+
+    patterns: tuple[str, ...]
+    to: str
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class Split:
+    """One foreign array, cut into equal pieces, becomes several of ours."""
+
+    pattern: str
+    to: tuple[str, ...]
+    axis: int = 0
+
+
+@dataclass(frozen=True)
+class Drop:
+    """A foreign array that has no place in ours, and why."""
+
+    pattern: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Surplus:
+    """Our name of arrays that a smaller part has no place for, such as further blocks, and why that is right."""
+
+    pattern: str
+    why: str
+
+
+@dataclass(frozen=True)
+class Keep:
+    """Our arrays that the file does not feed: they keep the values that the part was built with, and why."""
+
+    pattern: str
+    why: str
+
+
+Rule = Rename | Join | Split | Drop | Surplus | Keep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Layout:
+    """A table of foreign names.
+
+    Args:
+        name: how a plan calls it.
+        summary: what files have it.
+        rules: tried in order.
+        resized: rules that replace those for the same names when the source says `resize`: arrays that
+            would be dropped because their shapes differ are then taken and resized.
+    """
+
+    name: str
+    summary: str
+    rules: tuple[Rule, ...]
+    resized: tuple[Rule, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """How one of our arrays is made from foreign ones."""
+
+    sources: tuple[str, ...]
+    make: Callable[[list[Tensor]], Tensor]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Translation:
+    """What a layout makes of a file's names.
+
+    Args:
+        made: our name -> how it is made.
+        dropped: foreign name -> why.
+        unknown: foreign names that no rule translates.
+        surplus, keep: the layout's rules on our names.
+    """
+
+    made: Mapping[str, Made]
+    dropped: Mapping[str, str]
+    unknown: tuple[str, ...]
+    surplus: tuple[Surplus, ...] = ()
+    keep: tuple[Keep, ...] = ()
+
+
+@dataclass
+class _Work:
+    made: dict[str, Made] = field(default_factory=dict)
+    dropped: dict[str, str] = field(default_factory=dict)
+    joins: dict[str, dict[int, str]] = field(default_factory=dict)
+    join_rules: dict[str, Join] = field(default_factory=dict)
+
+
+def translate(layout: Layout, names: Iterable[str], *, resize: bool = False) -> Translation:
+    """Apply a layout to the names of a file."""
+    rules = (*layout.resized, *layout.rules) if resize else layout.rules
+    work = _Work()
+    unknown = [name for name in names if not any(_apply(rule, name, work) for rule in rules)]
+    for ours, found in work.joins.items():
+        rule = work.join_rules[ours]
+        if len(found) == len(rule.patterns):
+            sources = tuple(found[i] for i in range(len(rule.patterns)))
+            work.made[ours] = Made(sources=sources, make=_concatenation(rule.axis))
+        else:
+            unknown += found.values()
+    return Translation(
+        made=work.made,
+        dropped=work.dropped,
+        unknown=tuple(unknown),
+        surplus=tuple(rule for rule in rules if isinstance(rule, Surplus)),
+        keep=tuple(rule for rule in rules if isinstance(rule, Keep)),
+    )
+
+
+def _apply(rule: Rule, name: str, work: _Work) -> bool:
+    """Translate one name by one rule; whether it matched."""
+    if isinstance(rule, Surplus | Keep):
+        return False
+    if isinstance(rule, Join):
+        return _apply_join(rule, name, work)
+    match = re.fullmatch(rule.pattern, name)
+    if match is None:
+        return False
+    if isinstance(rule, Drop):
+        work.dropped[name] = rule.why
+    elif isinstance(rule, Rename):
+        for to in (rule.to,) if isinstance(rule.to, str) else rule.to:
+            work.made[match.expand(to)] = Made(sources=(name,), make=_permutation(rule.transpose))
+    else:
+        for position, to in enumerate(rule.to):
+            work.made[match.expand(to)] = Made(sources=(name,), make=_piece(position, len(rule.to), rule.axis))
+    return True
+
+
+def _apply_join(rule: Join, name: str, work: _Work) -> bool:
+    for position, pattern in enumerate(rule.patterns):
+        if match := re.fullmatch(pattern, name):
+            ours = match.expand(rule.to)
+            work.joins.setdefault(ours, {})[position] = name
+            work.join_rules[ours] = rule
+            return True
+    return False
+
+
+def _concatenation(axis: int) -> Callable[[list[Tensor]], Tensor]:
+    return lambda arrays: torch.cat(arrays, dim=axis)
+
+
+def _permutation(order: tuple[int, ...] | None) -> Callable[[list[Tensor]], Tensor]:
+    return lambda arrays: arrays[0].permute(order) if order else arrays[0]
+
+
+def _piece(position: int, count: int, axis: int) -> Callable[[list[Tensor]], Tensor]:
+    return lambda arrays: arrays[0].chunk(count, dim=axis)[position]

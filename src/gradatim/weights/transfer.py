@@ -1,0 +1,305 @@
+"""Transfer: arrays of a file into parts, all or nothing, with an account of every array on both sides."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from torch import Tensor, nn
+
+from gradatim.errors import WeightsError, problems, unknown
+from gradatim.weights.adapters import ADAPTERS
+from gradatim.weights.formats import Weights
+from gradatim.weights.layout import Layout, Rename, Translation, translate
+
+OWN = Layout(name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),))
+_SHOWN = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Account:
+    """What became of every array when a file fed one part.
+
+    Args:
+        part: the part.
+        source: the file, as printed.
+        layout: the table that translated its names.
+        arrays: (loaded, in the part), numbers of arrays; `values` likewise, numbers of values.
+        missing: arrays of the part that the file does not have.
+        unexpected: arrays of the file that the part has no place for.
+        wrong_shape: (name, shape in the file, shape in the part).
+        dropped: reason -> foreign or surplus arrays left out by rule.
+        kept: reason -> arrays of the part that keep the values it was built with.
+        resized: arrays that an adapter fitted.
+        notes: what the reader did, and remedies.
+    """
+
+    part: str
+    source: str
+    layout: str
+    arrays: tuple[int, int]
+    values: tuple[int, int]
+    missing: tuple[str, ...] = ()
+    unexpected: tuple[str, ...] = ()
+    wrong_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    resized: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether every array on both sides is explained."""
+        return not (self.missing or self.unexpected or self.wrong_shape)
+
+    def lines(self) -> list[str]:
+        """The account as text, the counts first."""
+        (n, of), (values, of_values) = self.arrays, self.values
+        result = [f"part {self.part!r}: loaded {n} of {of} arrays, {values:,} of {of_values:,} values"]
+        result += _listed("missing in the file", self.missing)
+        result += _listed("unexpected in the file", self.unexpected)
+        result += [f"{name}: file has {found}, part needs {right}" for name, found, right in self.wrong_shape[:_SHOWN]]
+        if len(self.wrong_shape) > _SHOWN:
+            result.append(f"... and {len(self.wrong_shape) - _SHOWN} more of another shape")
+        for why, names in self.dropped.items():
+            result += _listed(f"dropped by rule ({why})", names)
+        for why, names in self.kept.items():
+            result += _listed(f"kept as built ({why})", names)
+        result += _listed("resized", self.resized)
+        return result
+
+
+def _listed(what: str, names: Sequence[str]) -> list[str]:
+    if not names:
+        return []
+    more = f", ... and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    return [f"{what} ({len(names)}): {', '.join(names[:_SHOWN])}{more}"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """How a file is to feed one part; see `gradatim.plan.CheckpointSource` for the fields."""
+
+    part: str
+    module: nn.Module
+    file_part: str
+    rename: Mapping[str, str] = field(default_factory=dict)
+    allow_missing: tuple[str, ...] = ()
+    resize: str | None = None
+
+
+def transfer(
+    weights: Weights,
+    parts: Mapping[str, nn.Module] | Iterable[Wish],
+    *,
+    layout: Layout | str | None = None,
+    layouts: Mapping[str, Layout] | None = None,
+) -> tuple[Account, ...]:
+    """Load a file into parts; changes them all, or, when anything is unexplained, none.
+
+    Args:
+        weights: from `read_weights`.
+        parts: modules by part name, or wishes that say more.
+        layout: the table, or its name in `layouts`; None takes the one that explains the file.
+        layouts: tables to choose from.
+
+    Returns:
+        One account for each part.
+
+    Raises:
+        WeightsError: an array on either side is unexplained; the message holds the accounts and likely remedies.
+    """
+    wishes = _wishes(parts)
+    table = _chosen(weights, wishes, layout, layouts or {})
+    planned = [_planned(weights, wish, table) for wish in wishes]
+    if not all(account.complete for account, _ in planned):
+        lines = [line for account, _ in planned for line in account.lines()]
+        lines += [note for note in weights.notes]
+        lines += _remedies(weights, wishes, table, [account for account, _ in planned], layouts or {})
+        raise WeightsError(problems(f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed", lines))
+    for wish, (_, arrays) in zip(wishes, planned, strict=True):
+        _fill(wish.module, arrays)
+    return tuple(account for account, _ in planned)
+
+
+def _wishes(parts: Mapping[str, nn.Module] | Iterable[Wish]) -> list[Wish]:
+    if isinstance(parts, Mapping):
+        return [Wish(part=name, module=module, file_part=name) for name, module in parts.items()]
+    return list(parts)
+
+
+def _fill(module: nn.Module, arrays: Mapping[str, Tensor]) -> None:
+    own = module.state_dict()
+    on_meta = any(array.is_meta for array in own.values())
+    cast = {name: array.to(own[name].dtype) for name, array in arrays.items()} if on_meta else arrays
+    module.load_state_dict({**own, **cast}, strict=True, assign=on_meta)
+
+
+def renamed(names: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
+    """New name -> name in the file, after prefixes were exchanged; the longest prefix that fits is taken."""
+    result = {}
+    for name in names:
+        fitting = [old for old in rename if name.startswith(old)]
+        old = max(fitting, key=len) if fitting else None
+        result[name if old is None else rename[old] + name.removeprefix(old)] = name
+    return result
+
+
+def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict[str, Tensor]]:
+    """Work out what the file gives one part, without changing anything."""
+    names = renamed(weights.arrays, wish.rename)
+    translation = translate(table, names, resize=wish.resize is not None)
+    own = wish.module.state_dict()
+    prefix = f"{wish.file_part}."
+    arrays: dict[str, Tensor] = {}
+    unexpected, wrong, resized = [], [], []
+    dropped: dict[str, list[str]] = {}
+    for name, why in translation.dropped.items():
+        dropped.setdefault(why, []).append(name)
+    for ours, made in translation.made.items():
+        name = ours.removeprefix(prefix)
+        if not ours.startswith(prefix):
+            continue
+        if name not in own:
+            why = _reason(translation.surplus, ours)
+            dropped.setdefault(why, []).append(ours) if why else unexpected.append(ours)
+            continue
+        array = made.make([weights.arrays[names[source]] for source in made.sources])
+        if array.shape != own[name].shape and wish.resize:
+            array = _adapted(wish, name, array, own[name])
+            resized.append(name)
+        if array.shape != own[name].shape:
+            wrong.append((name, tuple(array.shape), tuple(own[name].shape)))
+        else:
+            arrays[name] = array
+    missing, kept = _absent(wish, translation, own, {*arrays, *(name for name, _, _ in wrong)})
+    account = Account(
+        part=wish.part,
+        source=str(weights.path),
+        layout=table.name,
+        arrays=(len(arrays), len(own)),
+        values=(sum(a.numel() for a in arrays.values()), sum(a.numel() for a in own.values())),
+        missing=tuple(missing),
+        unexpected=(*unexpected, *(names[name] for name in translation.unknown)),
+        wrong_shape=tuple(wrong),
+        dropped={why: tuple(group) for why, group in dropped.items()},
+        kept={why: tuple(group) for why, group in kept.items()},
+        resized=tuple(resized),
+        notes=weights.notes,
+    )
+    return account, arrays
+
+
+def _adapted(wish: Wish, name: str, array: Tensor, target: Tensor) -> Tensor:
+    assert wish.resize is not None
+    if wish.resize not in ADAPTERS:
+        raise WeightsError(unknown("adapter", wish.resize, ADAPTERS))
+    try:
+        return ADAPTERS[wish.resize](array, target, wish.module)
+    except WeightsError as error:
+        raise WeightsError(f"part {wish.part!r}, {name}: {error}") from error
+
+
+def _reason(rules: Sequence[object], name: str) -> str | None:
+    return next((rule.why for rule in rules if re.fullmatch(rule.pattern, name)), None)  # type: ignore[attr-defined]
+
+
+def _absent(
+    wish: Wish, translation: Translation, own: Mapping[str, Tensor], present: set[str]
+) -> tuple[list[str], dict[str, list[str]]]:
+    """The part's arrays that the file does not feed: missing, or kept with a reason."""
+    missing: list[str] = []
+    kept: dict[str, list[str]] = {}
+    for name in own:
+        if name in present:
+            continue
+        why = _reason(translation.keep, f"{wish.file_part}.{name}")
+        if why is None and any(re.fullmatch(pattern, name) for pattern in wish.allow_missing):
+            why = "allow_missing"
+        kept.setdefault(why, []).append(name) if why else missing.append(name)
+    return missing, kept
+
+
+def _chosen(weights: Weights, wishes: Sequence[Wish], layout: Layout | str | None, layouts: Mapping[str, Layout]) -> Layout:
+    if isinstance(layout, Layout):
+        return layout
+    if layout is not None:
+        if layout not in layouts and layout != OWN.name:
+            raise WeightsError(unknown("layout", layout, layouts))
+        return layouts.get(layout, OWN)
+    if "gradatim" in weights.metadata:
+        return OWN
+    fitting = matching_layouts(weights, wishes, layouts)
+    if len(fitting) > 1:
+        raise WeightsError(f"{weights.path}: several layouts explain it: {', '.join(fitting)}; name one with `layout`")
+    return layouts[fitting[0]] if fitting else _nearest(weights, layouts)
+
+
+def matching_layouts(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
+    """Names of the layouts that explain every array of a file for the wished parts."""
+    return [name for name, table in layouts.items() if _explains(weights, wishes, table)]
+
+
+def _explains(weights: Weights, wishes: Sequence[Wish], table: Layout) -> bool:
+    try:
+        return all(_planned(weights, wish, table)[0].complete for wish in wishes)
+    except (WeightsError, RuntimeError):
+        return False
+
+
+def recognised(weights: Weights, layouts: Mapping[str, Layout]) -> list[str]:
+    """Names of the layouts that know every name in a file."""
+    if "gradatim" in weights.metadata:
+        return [OWN.name]
+    return [name for name, table in layouts.items() if not translate(table, weights.arrays).unknown]
+
+
+def _nearest(weights: Weights, layouts: Mapping[str, Layout]) -> Layout:
+    """The layout that knows the most names of a file, or our own names."""
+    def known(table: Layout) -> int:
+        return len(weights.arrays) - len(translate(table, weights.arrays).unknown)
+
+    best = max(layouts.values(), key=known, default=OWN)
+    return best if layouts and known(best) else OWN
+
+
+def _remedies(
+    weights: Weights, wishes: Sequence[Wish], table: Layout, accounts: Sequence[Account], layouts: Mapping[str, Layout]
+) -> list[str]:
+    """What would probably be right: another layout, a prefix, or a resize."""
+    others = [name for name in matching_layouts(weights, wishes, layouts) if name != table.name]
+    if others:
+        return [f"remedy: the file has layout {others[0]!r}; say `layout: {others[0]}`"]
+    kinds = [name for name in recognised(weights, layouts) if name != table.name]
+    result = [f"the file's names are those of layout {kinds[0]!r} ({layouts[kinds[0]].summary})"] if kinds else []
+    prefix = _fixing_prefix(weights, wishes, table, layouts)
+    if prefix:
+        result.append(f"remedy: `rename: {{{prefix[0]!r}: {prefix[1]!r}}}` would make the names fit")
+    if any("pos" in name for account in accounts for name, _, _ in account.wrong_shape):
+        result.append("remedy: `resize: position` fits tables of positions to the part's grid")
+    elif any(account.wrong_shape for account in accounts):
+        result.append("remedy: set the plan's `model` to the sizes that the file was trained with")
+    return result
+
+
+def _fixing_prefix(
+    weights: Weights, wishes: Sequence[Wish], table: Layout, layouts: Mapping[str, Layout]
+) -> tuple[str, str] | None:
+    """An exchange of prefixes after which the file would explain itself."""
+    heads = {name[: i + 1] for name in weights.arrays for i, c in enumerate(name) if c == "." and name.count(".", 0, i) < 3}
+    common = [head for head in sorted(heads) if all(name.startswith(head) for name in weights.arrays)]
+    tries = [(head, "") for head in common] + [("", f"{wish.file_part}.") for wish in wishes]
+    tries += [(head, f"{wish.file_part}.") for head in common for wish in wishes]
+    for old, new in tries:
+        again = [_with_rename(wish, {old: new}) for wish in wishes]
+        if any(_explains(weights, again, one) for one in {table.name: table, **layouts, OWN.name: OWN}.values()):
+            return old, new
+    return None
+
+
+def _with_rename(wish: Wish, rename: Mapping[str, str]) -> Wish:
+    return Wish(
+        part=wish.part, module=wish.module, file_part=wish.file_part, rename=rename,
+        allow_missing=wish.allow_missing, resize=wish.resize,
+    )
+
+
