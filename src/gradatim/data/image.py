@@ -75,7 +75,9 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as image:
             width, height = image.size
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
+            # Asked for its EXIF data, Pillow decodes a PNG to the end unless they stood before the pixels.
+            header_only = image.format != "PNG" or "exif" in image.info
+            turned = header_only and image.getexif().get(_EXIF_ORIENTATION, 1) >= 5
     except _DAMAGED as error:
         content = b"" if path.is_file() and path.stat().st_size == 0 else b"?"
         raise DataError(f"{path}: {_wording(content, error)}") from error
@@ -108,12 +110,21 @@ def write_image(path: Path, image: Picture) -> None:
     Raises:
         DataError: the suffix names no format that can be written.
     """
+    write_file(path, encode_image(path, image))
+
+
+def encode_image(path: Path, image: Picture) -> bytes:
+    """File content for (H, W, 3) or (H, W) uint8 in the format of the path's suffix.
+
+    Raises:
+        DataError: the suffix names no format that can be written.
+    """
     buffer = io.BytesIO()
     file_format = Image.registered_extensions().get(path.suffix.lower())
     if file_format is None or file_format not in Image.SAVE:
         raise DataError(f"{path}: cannot write {path.suffix!r} images; .png keeps every pixel.")
     Image.fromarray(np.ascontiguousarray(image)).save(buffer, format=file_format)
-    write_file(path, buffer.getvalue())
+    return buffer.getvalue()
 
 
 def write_file(path: Path, content: bytes) -> None:
@@ -139,7 +150,7 @@ def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
     height, width = size
     if image.shape[:2] == size:
         return image
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def _content(path: Path) -> bytes:

@@ -9,6 +9,7 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from gradatim.data.image import Picture
@@ -48,17 +49,21 @@ def measure(
     return {name: float(values[name]) for name in NAMES}
 
 
-def gray(image: Picture) -> "np.ndarray[tuple[int, int], np.dtype[np.float64]]":
+def gray(image: Picture) -> NDArray[np.float64]:
     """Gray version as the evaluator reads it: whole numbers (H, W), as float64.
 
     Args:
-        image: (H, W), returned as it is, or (H, W, 3), RGB. 0.299 R + 0.587 G + 0.114 B, summed in single
-            precision as OpenCV does it, then rounded, halves to the even neighbor.
+        image: (H, W), returned as it is, or (H, W, 3), RGB. The weighted sum is that of OpenCV's single
+            precision conversion to the last bit, then rounded, halves to the even neighbor.
     """
     if image.ndim == 2:
         return image.astype(np.float64)
-    weights = np.array([0.299, 0.587, 0.114], np.float32).astype(np.float64)
-    return np.rint((image @ weights).astype(np.float32)).astype(np.float64)
+    weights = np.array([0.299, 0.587, 0.114], np.float32)
+    red, green, blue = (image[:, :, channel] * weights.astype(np.float64)[channel] for channel in range(3))
+    # Each sum rounds once to single precision, in this order: that is what fused multiply-adds do there.
+    total = (green.astype(np.float32) + blue).astype(np.float32) + red
+    rounded: NDArray[np.float64] = np.rint(total.astype(np.float32)).astype(np.float64)
+    return rounded
 
 
 def entropy(fused: Tensor) -> Tensor:

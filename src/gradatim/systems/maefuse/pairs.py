@@ -7,9 +7,10 @@ compares only their lengths; a bug that is not copied.)
 """
 
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -139,9 +140,7 @@ def check_pictures(files: Iterable[Path], *, check: Check, deep: Deep) -> tuple[
             finds empty files and files of another kind, but not truncated ones.
         deep: as for `read_image`.
     """
-    look: Callable[[Path], tuple[int, int]] = image_size
-    if check == "full":
-        look = lambda path: verify_image(path, deep=deep)  # noqa: E731
+    look = partial(verify_image, deep=deep) if check == "full" else image_size
 
     def attempt(path: Path) -> tuple[int, int] | str:
         try:
