@@ -81,5 +81,3 @@ def read_plan_document(name: str) -> Document:
         raise PlanError(unknown("recipe", recipe, recipes))
     tree = recipes[recipe]().model_dump(mode="json", exclude_unset=True, by_alias=True)
     return Document(name=name, tree=tree)
-
-

@@ -29,7 +29,7 @@ class DataKind:
     """
 
     settings: type[BaseModel]
-    open: Callable[[Any, str], Dataset]
+    open: Callable[[Any, Any], Dataset]
     fields: Callable[[Any], tuple[str, ...]]
     shapes: Callable[[Any, Any], Mapping[str, tuple[int, ...]]]
 
@@ -62,7 +62,7 @@ class System:
         metrics: for validation.
         layouts: tables of foreign checkpoints.
         fixed: settings that a part's weights were trained with and are wrong without, by part; files record them.
-        sizes: our array names and their shapes -> settings that a foreign file's shapes tell.
+        sizes: (shapes by our array names, settings that are given) -> settings that a foreign file's shapes tell.
         recipes: functions that return a published plan.
         rules: its own checks of a plan.
         pictures: values that are images, (B, 3, H, W) in [0, 1], for reports.
@@ -82,7 +82,7 @@ class System:
     metrics: Mapping[str, Metric] = field(default_factory=dict)
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    sizes: Callable[[Mapping[str, tuple[int, ...]]], Mapping[str, Any]] | None = None
+    sizes: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, Any]], Mapping[str, Any]] | None = None
     recipes: Mapping[str, Callable[[], Plan]] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()

@@ -3,7 +3,17 @@
 import typer
 
 from gradatim.cli import (
-    convert, demo, evaluate, fuse, inspect, lineage, plan, report, run, status, systems,
+    convert,
+    demo,
+    evaluate,
+    fuse,
+    inspect,
+    lineage,
+    plan,
+    report,
+    run,
+    status,
+    systems,
 )
 
 app = typer.Typer(
@@ -19,8 +29,17 @@ app = typer.Typer(
 )
 
 for command in (
-    demo.demo, systems.systems, plan.plan, run.run, status.status, report.report, inspect.inspect, convert.convert,
-    lineage.lineage, evaluate.evaluate, fuse.fuse,
+    demo.demo,
+    systems.systems,
+    plan.plan,
+    run.run,
+    status.status,
+    report.report,
+    inspect.inspect,
+    convert.convert,
+    lineage.lineage,
+    evaluate.evaluate,
+    fuse.fuse,
 ):
     app.command()(command)
 

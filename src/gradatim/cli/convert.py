@@ -12,7 +12,12 @@ def convert(
     out: Path = typer.Argument(..., metavar="OUT", help="The safetensors file to write."),
     system: str = typer.Option("maefuse", "--system", help="The system that a foreign file is of."),
     layout: str = typer.Option(None, "--layout", help="Its table of names; default: the one that explains the file."),
-    model: list[str] = typer.Option([], "--model", metavar="NAME=VALUE", help="A setting that the file's shapes do not tell, such as heads=16. Repeatable."),
+    model: list[str] = typer.Option(
+        [],
+        "--model",
+        metavar="NAME=VALUE",
+        help="A setting that the file's shapes do not tell, such as heads=16. Repeatable.",
+    ),
     force: bool = typer.Option(False, "--force", help="Replace OUT if it exists."),
     json: bool = JSON,
 ) -> None:

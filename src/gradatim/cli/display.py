@@ -56,8 +56,10 @@ class RunDisplay:
             self.close()
             drift = ", ".join(f"{part} {value:.3g}" for part, value in event["drift"].items())
             self._say(
-                f"✓ {event['stage']}: {event['step']} steps; {event['frozen_arrays_equal']} frozen arrays equal to the bit, "
-                f"{event['trained_arrays_moved']} trained arrays moved (drift: {drift})", "green",
+                f"✓ {event['stage']}: {event['step']} steps; "
+                f"{event['frozen_arrays_equal']} frozen arrays equal to the bit, "
+                f"{event['trained_arrays_moved']} trained arrays moved (drift: {drift})",
+                "green",
             )
 
     def _start(self, event: dict[str, Any]) -> None:
@@ -66,8 +68,14 @@ class RunDisplay:
         if not sys.stderr.isatty():
             return
         self._progress = Progress(
-            TextColumn("  {task.description}"), BarColumn(bar_width=24), MofNCompleteColumn(), TimeElapsedColumn(),
-            TimeRemainingColumn(), TextColumn("{task.fields[figures]}"), console=self._console, transient=True,
+            TextColumn("  {task.description}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[figures]}"),
+            console=self._console,
+            transient=True,
         )
         self._task = self._progress.add_task(event["stage"], total=event["steps"], figures="")
         self._progress.start()
@@ -92,4 +100,7 @@ class RunDisplay:
 
     def _on_unreached(self, event: dict[str, Any]) -> None:
         names = ", ".join(event["arrays"][:4])
-        self._say(f"  {len(event['arrays'])} trained arrays are reached by no loss, so they stay as they are: {names}", "yellow")
+        self._say(
+            f"  {len(event['arrays'])} trained arrays are reached by no loss, so they stay as they are: {names}",
+            "yellow",
+        )

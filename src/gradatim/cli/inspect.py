@@ -26,12 +26,18 @@ def inspect(
         count, values = groups.get(name.partition(".")[0], (0, 0))
         groups[name.partition(".")[0]] = (count + 1, values + array.numel())
     told = {
-        "file": str(file), "format": weights.format, "arrays": len(weights.arrays),
-        "values": sum(array.numel() for array in weights.arrays.values()), "notes": list(weights.notes),
-        "layouts": sorted(set(layouts)), "header": header_of(weights),
+        "file": str(file),
+        "format": weights.format,
+        "arrays": len(weights.arrays),
+        "values": sum(array.numel() for array in weights.arrays.values()),
+        "notes": list(weights.notes),
+        "layouts": sorted(set(layouts)),
+        "header": header_of(weights),
         "groups": {name: {"arrays": count, "values": values} for name, (count, values) in groups.items()},
     }
-    listed = {name: [str(array.dtype).removeprefix("torch."), list(array.shape)] for name, array in weights.arrays.items()}
+    listed = {
+        name: [str(array.dtype).removeprefix("torch."), list(array.shape)] for name, array in weights.arrays.items()
+    }
     if json:
         show_json({**told, "names": listed})
         return

@@ -10,8 +10,12 @@ from rich.table import Table
 
 WIDE = 110
 JSON = typer.Option(False, "--json", help="Print JSON for programs instead of a table.")
-SET = typer.Option([], "--set", metavar="PATH=VALUE", help="Change a value of the plan: stages.cfm.lr=1e-5. Repeatable.")
-ALLOW = typer.Option([], "--allow", metavar="RULE", help="Silence one of the system's rules, or accept a recorded setting that differs.")
+SET = typer.Option(
+    [], "--set", metavar="PATH=VALUE", help="Change a value of the plan: stages.cfm.lr=1e-5. Repeatable."
+)
+ALLOW = typer.Option(
+    [], "--allow", metavar="RULE", help="Silence one of the system's rules, or accept a recorded setting that differs."
+)
 
 
 def stdout() -> Console:

@@ -11,8 +11,12 @@ def plan(
     plan: str = typer.Argument(..., metavar="PLAN", help="A YAML file, SYSTEM/RECIPE or a run's folder."),
     set_: list[str] = SET,
     allow: list[str] = ALLOW,
-    explain: bool = typer.Option(False, "--explain", help="Say which stages are finished in the runs beside it, and why one is stale."),
-    runs: Path = typer.Option(Path("runs"), "--runs", help="For --explain: a run, or the folder of runs, to compare with."),
+    explain: bool = typer.Option(
+        False, "--explain", help="Say which stages are finished in the runs beside it, and why one is stale."
+    ),
+    runs: Path = typer.Option(
+        Path("runs"), "--runs", help="For --explain: a run, or the folder of runs, to compare with."
+    ),
     json: bool = JSON,
 ) -> None:
     """Check a plan, then show the table stage x part: state, arrays, values, origin, lr and memory.

@@ -7,7 +7,7 @@ of every file that the plan names. Plans of systems outside this package are not
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,7 @@ def _key(plan: str, changes: tuple[str, ...]) -> str | None:
     return hashlib.blake2b("\0".join(facts).encode(), digest_size=16).hexdigest()
 
 
-def _facts(paths: Iterator[Path] | map[Path]) -> Iterator[str]:
+def _facts(paths: Iterable[Path]) -> Iterator[str]:
     for path in paths:
         try:
             stat = path.stat()

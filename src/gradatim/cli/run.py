@@ -11,12 +11,18 @@ from gradatim.cli.output import ALLOW, JSON, SET, changed, show, show_json
 
 
 def run(
-    plan: str = typer.Argument(..., metavar="PLAN|DIR", help="A YAML file, SYSTEM/RECIPE, or the folder of a run to go on with."),
+    plan: str = typer.Argument(
+        ..., metavar="PLAN|DIR", help="A YAML file, SYSTEM/RECIPE, or the folder of a run to go on with."
+    ),
     out: Path = typer.Option(None, "--out", "-o", help="Folder of the run; default runs/SYSTEM-n."),
     set_: list[str] = SET,
     allow: list[str] = ALLOW,
-    stages: str = typer.Option("", "--stages", metavar="A,B", help="Only these stages; the ones before must be finished."),
-    once: bool = typer.Option(False, "--once", help="One batch through every stage, in a folder that is removed: does it all fit?"),
+    stages: str = typer.Option(
+        "", "--stages", metavar="A,B", help="Only these stages; the ones before must be finished."
+    ),
+    once: bool = typer.Option(
+        False, "--once", help="One batch through every stage, in a folder that is removed: does it all fit?"
+    ),
     device: str = typer.Option(None, "--device", help="cpu or cuda:0; default: a GPU where there is one."),
     quiet: bool = typer.Option(False, "--quiet", "-q", help="No progress."),
     json: bool = JSON,
@@ -33,7 +39,9 @@ def run(
     folder = Path(plan)
     resuming = folder.is_dir() and (folder / "plan.yaml").is_file()
     if resuming and (set_ or allow or out):
-        raise PlanError(f"{plan} is a run, which goes on as it began. For changes: gradatim run {plan}/plan.yaml --set ...")
+        raise PlanError(
+            f"{plan} is a run, which goes on as it began. For changes: gradatim run {plan}/plan.yaml --set ..."
+        )
     document = changed(read_plan_document(plan), set_, allow)
     if resuming:
         folder, out = folder.resolve(), folder.resolve()
@@ -41,8 +49,13 @@ def run(
     display = RunDisplay(quiet=quiet or json)
     try:
         result = run_plan(
-            document, out, stages=[name for name in stages.split(",") if name], once=once, device=device,
-            observe=display.observe, tick=display.tick,
+            document,
+            out,
+            stages=[name for name in stages.split(",") if name],
+            once=once,
+            device=device,
+            observe=display.observe,
+            tick=display.tick,
         )
     except KeyboardInterrupt:
         display.close()
@@ -70,8 +83,14 @@ def _summary(records: dict[str, dict[str, object]], folder: Path | None) -> None
     from gradatim.report.tables import rows_table
 
     rows = [
-        (name, r["steps"], f"{float(str(r['seconds'])):.1f} s", r["frozen_arrays_equal"], r["trained_arrays_moved"],
-         "" if r["best"] is None else f"{r['metric']} {float(str(r['best'])):.4g}")
+        (
+            name,
+            r["steps"],
+            f"{float(str(r['seconds'])):.1f} s",
+            r["frozen_arrays_equal"],
+            r["trained_arrays_moved"],
+            "" if r["best"] is None else f"{r['metric']} {float(str(r['best'])):.4g}",
+        )
         for name, r in records.items()
     ]
     show(rows_table("finished", ("stage", "steps", "time", "frozen equal", "trained moved", "best"), rows))

@@ -20,7 +20,14 @@ def status(
         show_json(told)
         return
     rows = [
-        (stage["name"], stage["state"], f"{stage['step']} / {stage['steps'] or '?'}", stage["losses"], stage["best"], stage["guards"])
+        (
+            stage["name"],
+            stage["state"],
+            f"{stage['step']} / {stage['steps'] or '?'}",
+            stage["losses"],
+            stage["best"],
+            stage["guards"],
+        )
         for stage in told["stages"]
     ]
     show(rows_table(f"{run}: {told['state']}", ("stage", "state", "steps", "losses", "best", "guards"), rows))

@@ -14,8 +14,13 @@ def systems(name: str = typer.Argument(None, help="One system, in detail."), jso
     found = [find_system(one) for one in chosen]
     told = {
         one.name: {
-            "summary": one.summary, "parts": list(one.parts), "tasks": list(one.tasks), "losses": list(one.losses),
-            "metrics": list(one.metrics), "layouts": list(one.layouts), "recipes": list(one.recipes),
+            "summary": one.summary,
+            "parts": list(one.parts),
+            "tasks": list(one.tasks),
+            "losses": list(one.losses),
+            "metrics": list(one.metrics),
+            "layouts": list(one.layouts),
+            "recipes": list(one.recipes),
         }
         for one in found
     }

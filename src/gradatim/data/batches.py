@@ -99,7 +99,9 @@ def batches(
     return iter(loader)
 
 
-def plain_batches(dataset: Dataset, fields: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], dict[str, Any]]]:
+def plain_batches(
+    dataset: Dataset, fields: tuple[str, ...], batch_size: int
+) -> Iterator[tuple[list[int], dict[str, Any]]]:
     """(indices, batch) in the data set's order, without augmentation: for validation and prediction."""
     for start in range(0, len(dataset), batch_size):
         indices = list(range(start, min(start + batch_size, len(dataset))))

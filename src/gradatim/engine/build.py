@@ -21,7 +21,7 @@ def build_part(system: System, settings: Any, part: str, seed: int) -> nn.Module
     if part not in system.parts:
         raise PlanError(f"system {system.name!r} has no part {part!r}")
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(keyed_seed(seed, "init", part))
+        torch.default_generator.manual_seed(keyed_seed(seed, "init", part))
         return system.parts[part](settings)
 
 

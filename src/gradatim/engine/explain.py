@@ -43,7 +43,7 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
         stages.append(told)
         wrong += [Finding(("stages", index), finding)] if finding else []
         trained = {name.partition(".")[0] for name in stage.trained()}
-        origins |= {part: f"stage {stage.name}" for part in trained}
+        origins |= dict.fromkeys(trained, f"stage {stage.name}")
     raise_all(document, wrong)
     builder = Builder(system=system, settings=settings, seed=resolved.seed, allow=resolved.allow)
     return {

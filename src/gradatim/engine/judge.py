@@ -17,8 +17,13 @@ from gradatim.system import System
 
 
 def build_judge(
-    system: System, stage: Stage, options: Mapping[str, Any], parts: Mapping[str, nn.Module], dataset: Dataset,
-    place: Place, seed: int,
+    system: System,
+    stage: Stage,
+    options: Mapping[str, Any],
+    parts: Mapping[str, nn.Module],
+    dataset: Dataset,
+    place: Place,
+    seed: int,
 ) -> tuple[Callable[[], float], bool]:
     """A function that computes the stage's metric, and whether higher is better.
 
@@ -35,7 +40,9 @@ def build_judge(
     size = stage.validation.batch_size or stage.batch_size
     measure = call.bound(options)
     if not len(dataset):
-        raise DataError(f"stage {stage.name!r}: the validation set is empty; hold samples out, or leave `validate` away")
+        raise DataError(
+            f"stage {stage.name!r}: the validation set is empty; hold samples out, or leave `validate` away"
+        )
 
     @torch.no_grad()
     def judge() -> float:

@@ -128,8 +128,12 @@ class Loop:
     @staticmethod
     def _order(work: Work) -> BatchOrder:
         return BatchOrder(
-            samples=len(work.dataset), batch_size=work.stage.batch_size, seed=work.seed, stage=work.stage.name,
-            rank=work.place.rank, world=work.place.world,
+            samples=len(work.dataset),
+            batch_size=work.stage.batch_size,
+            seed=work.seed,
+            stage=work.stage.name,
+            rank=work.place.rank,
+            world=work.place.world,
         )
 
     def _driver(self, turn: Turn) -> Driver:
@@ -342,7 +346,10 @@ class Loop:
         if self.patience.exhausted:
             self.counters.stopped = True
             self._observe(
-                "guard", guard="patience", what=self.work.stage.validation.metric, value=value,
+                "guard",
+                guard="patience",
+                what=self.work.stage.validation.metric,
+                value=value,
                 message=f"no better {self.work.stage.validation.metric} for {self.patience.waited} validations; "
                 f"the best was {self.patience.best} at step {self.patience.best_step}",
             )
@@ -370,7 +377,11 @@ class Loop:
         if trouble is None:
             return
         self._observe(
-            "guard", guard=trouble.guard, what=trouble.what, value=trouble.value, limit=trouble.limit,
+            "guard",
+            guard=trouble.guard,
+            what=trouble.what,
+            value=trouble.value,
+            limit=trouble.limit,
             message=trouble.message,
         )
         self.work.keep(self._snapshot(), True)
@@ -387,7 +398,13 @@ class Loop:
         rollbacks = self.counters.rollbacks + 1
         stop = rollbacks > ROLLBACKS or self.work.stage.guards.nonfinite == "stop"
         message = f"{found}: not finite in the steps up to {step}"
-        trouble = {"guard": "nonfinite", "what": found, "found_at": step, "back_to": self._good.step, "message": message}
+        trouble = {
+            "guard": "nonfinite",
+            "what": found,
+            "found_at": step,
+            "back_to": self._good.step,
+            "message": message,
+        }
         scale = self.counters.lr_scale / 2
         if stop:
             self._observe("guard", **trouble)
@@ -413,7 +430,11 @@ class Loop:
 
     def _trained_arrays(self) -> dict[str, Tensor]:
         modules = self.trained_modules()
-        return {f"{path}.{name}": copy for path, module in modules.items() for name, copy in _copies(module, cpu=True).items()}
+        return {
+            f"{path}.{name}": copy
+            for path, module in modules.items()
+            for name, copy in _copies(module, cpu=True).items()
+        }
 
     def _restore_parts(self, arrays: Mapping[str, Tensor]) -> None:
         for path, module in self.trained_modules().items():
@@ -454,4 +475,3 @@ def _copies(module: nn.Module, *, cpu: bool = False) -> dict[str, Tensor]:
 
 def _below(arrays: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
-

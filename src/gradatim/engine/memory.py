@@ -17,7 +17,10 @@ _MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
 
 
 def estimate(
-    system: System, stage: Stage, options: Mapping[str, Any], parts: Mapping[str, nn.Module],
+    system: System,
+    stage: Stage,
+    options: Mapping[str, Any],
+    parts: Mapping[str, nn.Module],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> dict[str, int | None]:
     """Bytes that a training step needs.
@@ -43,7 +46,11 @@ def estimate(
     activations = _activations(system, stage, options, parts, shapes)
     total = weights + gradients + optimizer + (activations or 0)
     return {
-        "weights": weights, "gradients": gradients, "optimizer": optimizer, "activations": activations, "total": total
+        "weights": weights,
+        "gradients": gradients,
+        "optimizer": optimizer,
+        "activations": activations,
+        "total": total,
     }
 
 
@@ -52,7 +59,10 @@ def _bytes(array: Tensor) -> int:
 
 
 def _activations(
-    system: System, stage: Stage, options: Mapping[str, Any], parts: Mapping[str, nn.Module],
+    system: System,
+    stage: Stage,
+    options: Mapping[str, Any],
+    parts: Mapping[str, nn.Module],
     shapes: Mapping[str, tuple[int, ...]],
 ) -> int | None:
     """Bytes that a forward pass keeps for its backward pass, parameters not counted."""

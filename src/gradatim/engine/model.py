@@ -116,7 +116,11 @@ def _from_foreign(weights: Weights, system: System, given: dict[str, Any], layou
     made = translate(table, weights.arrays).made
     arrays = {ours: how.make([weights.arrays[name] for name in how.sources]) for ours, how in made.items()}
     fixed = {setting: values[0] for part in table.requires.values() for setting, values in part.items()}
-    guessed = dict(system.sizes({name: tuple(array.shape) for name, array in arrays.items()})) if system.sizes else {}
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    try:
+        guessed = dict(system.sizes(shapes, given)) if system.sizes else {}
+    except WeightsError as error:
+        raise WeightsError(f"{weights.path}: {error}") from error
     settings = system.settings.model_validate({**guessed, **fixed, **given})
     present = [part for part in system.parts if any(name.startswith(f"{part}.") for name in arrays)]
     parts = {part: build_part(system, settings, part, 0) for part in present}
@@ -139,4 +143,3 @@ def need_parts(model: Model, names: Sequence[str], purpose: str) -> None:
     if missing:
         have = ", ".join(model.parts)
         raise WeightsError(problems(f"{purpose} needs parts that this model does not have (it has {have}):", missing))
-

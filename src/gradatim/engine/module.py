@@ -94,7 +94,9 @@ class Computation:
     random: bool
 
 
-def build_computation(system: System, stage: Stage, options: Mapping[str, Any], parts: Mapping[str, nn.Module]) -> Computation:
+def build_computation(
+    system: System, stage: Stage, options: Mapping[str, Any], parts: Mapping[str, nn.Module]
+) -> Computation:
     """Cut a stage's task into the frozen prefix and the rest, and keep only what its losses need."""
     task = system.read_tasks[stage.task]
     live = {names.name for names in trained_steps(task.names, stage.trained())}
@@ -107,7 +109,9 @@ def build_computation(system: System, stage: Stage, options: Mapping[str, Any], 
     turns = {}
     for name, training in stage.trainings().items():
         steps = [call for call in task.chosen(wants[name]) if call.names.name in live]
-        losses = tuple((loss, weight, system.read_losses[loss].bound(options)) for loss, weight in training.losses.items())
+        losses = tuple(
+            (loss, weight, system.read_losses[loss].bound(options)) for loss, weight in training.losses.items()
+        )
         turns[name] = Turn(name=name, training=training, steps=bound_steps(steps, options), losses=losses)
     used = dict.fromkeys(part for call in needed if call.names.name in live for part in call.names.parts)
     made = {name for call in task.steps for name in call.names.makes}
@@ -129,5 +133,3 @@ def only_learns(turn: Turn, turns: Sequence[Turn], parts: Mapping[str, nn.Module
             root, _, child = path.partition(".")
             learner = parts[root].get_submodule(child) if child else parts[root]
             learner.requires_grad_(other is turn)
-
-

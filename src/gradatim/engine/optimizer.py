@@ -94,7 +94,9 @@ def optimizer_arrays(optimizer: Optimizer) -> dict[str, torch.Tensor]:
 def restore_optimizer(optimizer: Optimizer, arrays: Mapping[str, torch.Tensor]) -> None:
     """Put copies of saved state back, by parameter name; changes `optimizer`."""
     optimizer.state.clear()
-    parameters = {n: p for group in optimizer.param_groups for n, p in zip(group["names"], group["params"], strict=True)}
+    parameters = {
+        n: p for group in optimizer.param_groups for n, p in zip(group["names"], group["params"], strict=True)
+    }
     fused = bool(optimizer.defaults.get("fused"))
     for key, value in arrays.items():
         name, _, kind = key.rpartition("/")

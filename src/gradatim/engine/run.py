@@ -114,8 +114,8 @@ def run(
     document = document_of(plan) if isinstance(plan, Plan) else plan
     written, system, _ = checked_plan(document, system)
     if once:
-        with tempfile.TemporaryDirectory(prefix="gradatim-once-") as folder:
-            return _run(_shortened(written.resolved()), system, Path(folder) / "run", stages, device, observe, tick)
+        with tempfile.TemporaryDirectory(prefix="gradatim-once-") as brief:
+            return _run(_shortened(written.resolved()), system, Path(brief) / "run", stages, device, observe, tick)
     folder = out or next_folder(Path("runs"), written.system)
     return _run(written.resolved(), system, folder, stages, device, observe, tick)
 
@@ -129,15 +129,24 @@ def _shortened(plan: Plan) -> Plan:
 
 
 def _run(
-    plan: Plan, system: System, folder: Path, stages: Sequence[str], device: str | None, observe: Observer | None,
+    plan: Plan,
+    system: System,
+    folder: Path,
+    stages: Sequence[str],
+    device: str | None,
+    observe: Observer | None,
     tick: Tick | None,
 ) -> RunResult:
     _check_stage_names(plan, stages)
     run_folder = RunFolder(folder)
     log = EventLog(run_folder.events)
     state = _Run(
-        plan=plan, system=system, folder=run_folder, place=this_place(device), code=code_digest(system),
-        observe=lambda event: (log.write(event), observe(event) if observe else None, None)[2],
+        plan=plan,
+        system=system,
+        folder=run_folder,
+        place=this_place(device),
+        code=code_digest(system),
+        observe=_both(log.write, observe),
         tick=tick or (lambda done, total: None),
         builder=Builder(system=system, settings=settings_of(system, plan), seed=plan.seed, allow=plan.allow),
     )
@@ -157,6 +166,17 @@ def _run(
         state.observe({"event": "run", "state": "finished"})
         log.close()
     return RunResult(folder=folder, stages=records, model=run_folder.model)
+
+
+def _both(write: Observer, observe: Observer | None) -> Observer:
+    """Write every event down, then hand it on."""
+
+    def receive(event: dict[str, Any]) -> None:
+        write(event)
+        if observe is not None:
+            observe(event)
+
+    return receive
 
 
 def _check_stage_names(plan: Plan, stages: Sequence[str]) -> None:
@@ -233,8 +253,13 @@ def _run_stages(state: _Run, only: Sequence[str]) -> dict[str, dict[str, Any]]:
 
 def _key(state: _Run, stage: Stage, weights: Mapping[str, str]) -> dict[str, str]:
     return stage_key(
-        stage, seed=state.plan.seed, model=state.builder.settings.model_dump(mode="json"), parts=weights,
-        data=state.data[stage.name][2], code=state.code, version=version(),
+        stage,
+        seed=state.plan.seed,
+        model=state.builder.settings.model_dump(mode="json"),
+        parts=weights,
+        data=state.data[stage.name][2],
+        code=state.code,
+        version=version(),
     )
 
 
@@ -265,9 +290,19 @@ def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict
         return _take_finished(state, stage, folder / "stage.json", store)
     train, validate, _ = state.data[stage.name]
     job = StageJob(
-        system=state.system, stage=stage, seed=state.plan.seed, number=number, key=key, folder=folder,
-        run=str(state.folder.path), model=state.builder.settings.model_dump(mode="json"), train=train,
-        validate=validate, place=state.place, observe=state.observe, tick=state.tick,
+        system=state.system,
+        stage=stage,
+        seed=state.plan.seed,
+        number=number,
+        key=key,
+        folder=folder,
+        run=str(state.folder.path),
+        model=state.builder.settings.model_dump(mode="json"),
+        train=train,
+        validate=validate,
+        place=state.place,
+        observe=state.observe,
+        tick=state.tick,
     )
     return run_stage(job, store, introduced)
 
@@ -308,7 +343,9 @@ def _equal_stage(state: _Run, key: str, stage: Stage, introduced: Sequence[str])
 
 def _link(twin: Path, folder: Path) -> None:
     """Take over a finished stage's files: hard links where the disk allows it, `stage.json` last."""
-    names = [path.relative_to(twin) for path in sorted(twin.rglob("*")) if path.is_file() and "progress" not in path.parts]
+    names = [
+        path.relative_to(twin) for path in sorted(twin.rglob("*")) if path.is_file() and "progress" not in path.parts
+    ]
     for name in sorted(names, key=lambda name: name.name == "stage.json"):
         target = folder / name
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -329,4 +366,3 @@ def _write_model(state: _Run, store: PartStore) -> None:
         "lineage": {name: lineage.to_json() for name, lineage in lineages.items()},
     }
     write_weights(state.folder.model, {name: store.module(name).state_dict() for name in lineages}, header)
-

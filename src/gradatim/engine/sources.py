@@ -15,7 +15,17 @@ from gradatim.runs.folder import RunFolder
 from gradatim.runs.lineage import Lineage, Origin
 from gradatim.system import System
 from gradatim.weights import (
-    Account, Layout, Weights, Wish, accounts, file_digest, header_of, hub_file, part_digest, read_weights, transfer,
+    Account,
+    Layout,
+    Weights,
+    Wish,
+    accounts,
+    file_digest,
+    header_of,
+    hub_file,
+    part_digest,
+    read_weights,
+    transfer,
 )
 
 
@@ -149,7 +159,9 @@ def _layout(group: Mapping[str, Any]) -> str | None:
 
 def _wish(part: str, source: Any, module: nn.Module) -> Wish:
     more = {"rename": source.rename, "allow_missing": source.allow_missing, "resize": source.resize}
-    return Wish(part=part, module=module, file_part=source.part or part, **(more if isinstance(source, FileSource) else {}))
+    return Wish(
+        part=part, module=module, file_part=source.part or part, **(more if isinstance(source, FileSource) else {})
+    )
 
 
 def _load_file(key: tuple[Any, ...], group: Mapping[str, Any], builder: Builder) -> dict[str, Loaded]:
@@ -188,7 +200,7 @@ def _check_settings(weights: Weights, table: Layout, group: Mapping[str, Any], b
     ours = builder.settings.model_dump(mode="json")
     for part, source in group.items():
         file_part = source.part or part
-        demands = {name: values for name, values in table.requires.get(file_part, {}).items()}
+        demands = dict(table.requires.get(file_part, {}))
         for name in builder.system.fixed.get(part, ()):
             if name in recorded:
                 demands[name] = (recorded[name],)

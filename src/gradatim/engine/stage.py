@@ -130,10 +130,17 @@ def _build_loop(job: StageJob, parts: Mapping[str, nn.Module]) -> tuple[Loop, Sn
         judge, higher = build_judge(job.system, job.stage, options, parts, job.validate, job.place, job.seed)
     _compile(job.stage, parts)
     work = Work(
-        stage=job.stage, seed=job.seed, parts=parts, dataset=job.train, place=job.place,
+        stage=job.stage,
+        seed=job.seed,
+        parts=parts,
+        dataset=job.train,
+        place=job.place,
         computation=build_computation(job.system, job.stage, options, parts),
-        observe=job.observe, tick=job.tick, judge=judge, higher_is_better=higher,
-        keep=lambda snapshot, at_once: writer.put(snapshot) if at_once else writer.offer(snapshot) and None,
+        observe=job.observe,
+        tick=job.tick,
+        judge=judge,
+        higher_is_better=higher,
+        keep=writer.keep,
     )
     return Loop(work), writer
 
@@ -152,10 +159,17 @@ def _started(job: StageJob, loop: Loop) -> dict[str, Any]:
     steps = job.system.read_tasks[job.stage.task].names
     states = part_states(job.system.parts, steps, job.stage.trained())
     return {
-        "event": "stage", "stage": job.stage.name, "step": 0, "state": "started", "number": job.number,
-        "key": job.key["key"], "steps": loop.total_steps, "epochs": -(-loop.total_steps // loop.steps_per_epoch),
+        "event": "stage",
+        "stage": job.stage.name,
+        "step": 0,
+        "state": "started",
+        "number": job.number,
+        "key": job.key["key"],
+        "steps": loop.total_steps,
+        "epochs": -(-loop.total_steps // loop.steps_per_epoch),
         "parts": {part: str(state) for part, state in states.items()},
-        "samples": len(job.train), "validation_samples": len(job.validate) if job.validate is not None else 0,
+        "samples": len(job.train),
+        "validation_samples": len(job.validate) if job.validate is not None else 0,
     }
 
 
@@ -178,7 +192,10 @@ def _proofs(job: StageJob, loop: Loop, parts: Mapping[str, nn.Module], before: M
 def _note_lineage(job: StageJob, loop: Loop, store: PartStore, parts: Mapping[str, nn.Module]) -> None:
     for name in dict.fromkeys(path.partition(".")[0] for path in job.stage.trained()):
         passage = Passage(
-            run=job.run, stage=job.stage.name, key=job.key["key"], steps=loop.counters.step,
+            run=job.run,
+            stage=job.stage.name,
+            key=job.key["key"],
+            steps=loop.counters.step,
             digest=part_digest(parts[name]),
         )
         store.set_lineage(name, store.lineage(name).trained(passage))
@@ -192,11 +209,17 @@ def _saved(stage: Stage, introduced: tuple[str, ...]) -> tuple[str, ...]:
 def _record(job: StageJob, loop: Loop, started: float) -> dict[str, Any]:
     steps = job.system.read_tasks[job.stage.task].names
     return {
-        "name": job.stage.name, "number": job.number, "task": job.stage.task, **job.key,
-        "steps": loop.counters.step, "seconds": round(time.time() - started, 3),
-        "stopped_early": loop.counters.stopped, "rollbacks": loop.counters.rollbacks,
+        "name": job.stage.name,
+        "number": job.number,
+        "task": job.stage.task,
+        **job.key,
+        "steps": loop.counters.step,
+        "seconds": round(time.time() - started, 3),
+        "stopped_early": loop.counters.stopped,
+        "rollbacks": loop.counters.rollbacks,
         "metric": job.stage.validation.metric if job.stage.validation else None,
-        "best": loop.patience.best, "best_step": loop.patience.best_step,
+        "best": loop.patience.best,
+        "best_step": loop.patience.best_step,
         "states": {p: str(s) for p, s in part_states(job.system.parts, steps, job.stage.trained()).items()},
     }
 
@@ -232,5 +255,5 @@ def _pictures(job: StageJob, parts: Mapping[str, nn.Module]) -> None:
     generator = torch.Generator(job.place.device).manual_seed(0)
     values = task.compute(parts, job.place.send(batch), want=want, options=options, generator=generator)
     for name in want:
-        for index, picture in enumerate(values[name]):  # type: ignore[arg-type]
+        for index, picture in enumerate(values[name]):
             save_picture(job.folder / "samples" / f"{index + 1}-{name}.png", picture.float().cpu())

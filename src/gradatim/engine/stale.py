@@ -41,7 +41,9 @@ def staleness(document: Document, runs: Path) -> list[tuple[str, str, str]]:
         if nearest is None:
             rows.append((stage.name, "to do", "no run has finished it"))
         elif nearest or upset:
-            rows.append((stage.name, "stale", f"changed: {', '.join(nearest)}" if nearest else f"stage {upset} is stale"))
+            rows.append(
+                (stage.name, "stale", f"changed: {', '.join(nearest)}" if nearest else f"stage {upset} is stale")
+            )
         else:
             rows.append((stage.name, "finished", ""))
         upset = upset or (stage.name if rows[-1][1] != "finished" else "")

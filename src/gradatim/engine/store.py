@@ -7,9 +7,9 @@ from pathlib import Path
 from torch import nn
 
 from gradatim.engine.sources import Builder, Loaded
+from gradatim.errors import RunError
 from gradatim.runs.lineage import Lineage
 from gradatim.weights import part_digest, read_weights, transfer
-from gradatim.errors import RunError
 
 
 @dataclass

@@ -7,7 +7,9 @@ from torch import nn
 from gradatim.errors import GuardError, problems
 
 
-def check_reached(stage: str, trained: Iterable[tuple[str, str, nn.Parameter]], parts: Mapping[str, nn.Module]) -> list[str]:
+def check_reached(
+    stage: str, trained: Iterable[tuple[str, str, nn.Parameter]], parts: Mapping[str, nn.Module]
+) -> list[str]:
     """Check the gradients of a traced step.
 
     Args:

@@ -41,7 +41,10 @@ class LossBand:
             start = self.first.setdefault(name, value)
             if abs(value - start) > self.band * abs(start):
                 return Trouble(
-                    guard="loss_band", what=name, value=value, limit=self.band,
+                    guard="loss_band",
+                    what=name,
+                    value=value,
+                    limit=self.band,
                     message=f"loss {name!r} is {value:.5g}, more than {self.band:.0%} from {start:.5g} at the start",
                 )
         return None
@@ -58,8 +61,11 @@ class Drift:
         for part, limit in self.limits.items():
             if drift[part] > limit:
                 return Trouble(
-                    guard="drift", what=part, value=drift[part], limit=limit,
-                    message=f"part {part!r} has drifted {drift[part]:.4g} from its origin (relative L2), limit {limit:g}",
+                    guard="drift",
+                    what=part,
+                    value=drift[part],
+                    limit=limit,
+                    message=f"part {part!r} has drifted {drift[part]:.4g} (relative L2), limit {limit:g}",
                 )
         return None
 

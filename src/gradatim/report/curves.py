@@ -1,7 +1,7 @@
 """Line charts as SVG text: small, static, self-contained."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 Points = Sequence[tuple[float, float]]
@@ -28,7 +28,7 @@ def chart(title: str, lines: Mapping[str, Points], *, log: bool = False) -> str:
     place = _scale(first, last, low, high, log)
     body = [f'<text x="{LEFT}" y="12" class="title">{escape(title)}</text>']
     for value in dict.fromkeys((low, high)):
-        x, y = place(first, value)
+        _, y = place(first, value)
         body.append(f'<text x="{LEFT - 4}" y="{y + 4:.1f}" text-anchor="end">{value:.3g}</text>')
         body.append(f'<line x1="{LEFT}" x2="{WIDTH - 6}" y1="{y:.1f}" y2="{y:.1f}" class="grid"/>')
     for index, (name, points) in enumerate(kept.items()):
@@ -42,7 +42,9 @@ def chart(title: str, lines: Mapping[str, Points], *, log: bool = False) -> str:
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(body)}</svg>'
 
 
-def _scale(first: float, last: float, low: float, high: float, log: bool):  # type: ignore[no-untyped-def]
+def _scale(
+    first: float, last: float, low: float, high: float, log: bool
+) -> Callable[[float, float], tuple[float, float]]:
     """A function of (step, value) to pixels."""
     forward = math.log if log else float
     bottom, top = forward(low), forward(high)

@@ -36,7 +36,11 @@ def write_report(run: Path, out: Path | None = None) -> Path:
     template = Path(__file__).with_name("run.html.j2").read_text(encoding="utf-8")
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.ChainableUndefined)
     text = environment.from_string(template).render(
-        title=run.resolve().name, status=status, stages=stages, record=folder.read_record(), lineage=_lineage(run),
+        title=run.resolve().name,
+        status=status,
+        stages=stages,
+        record=folder.read_record(),
+        lineage=_lineage(run),
         plan=folder.plan.read_text(encoding="utf-8"),
     )
     target = out or run / "report.html"
@@ -87,6 +91,5 @@ def _series(events: Sequence[Event], key: str) -> dict[str, list[tuple[float, fl
 
 def _pictures(stage: Path) -> list[tuple[str, str]]:
     return [
-        (path.stem, base64.b64encode(path.read_bytes()).decode())
-        for path in sorted((stage / "samples").glob("*.png"))
+        (path.stem, base64.b64encode(path.read_bytes()).decode()) for path in sorted((stage / "samples").glob("*.png"))
     ]

@@ -6,7 +6,13 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-STYLES = {"trained": "bold green", "passes gradient": "yellow", "no gradient": "cyan", "cached": "cyan", "unused": "dim"}
+STYLES = {
+    "trained": "bold green",
+    "passes gradient": "yellow",
+    "no gradient": "cyan",
+    "cached": "cyan",
+    "unused": "dim",
+}
 
 
 def counted(number: float) -> str:
@@ -42,7 +48,12 @@ def plan_table(told: Mapping[str, Any]) -> Table:
     for column in ("arrays", "values", "lr"):
         table.add_column(column, justify="right")
     for stage in told["stages"]:
-        head = [stage["name"], f"task {stage['task']}", f"{stage['length']}, batch {stage['batch_size']}", *_losses(stage)]
+        head = [
+            stage["name"],
+            f"task {stage['task']}",
+            f"{stage['length']}, batch {stage['batch_size']}",
+            *_losses(stage),
+        ]
         head.append(f"memory {_memory(stage['memory'])}")
         rows = list(stage["parts"].items())
         for line in range(max(len(head), len(rows))):

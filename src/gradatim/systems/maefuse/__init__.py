@@ -2,9 +2,10 @@
 
 from gradatim.system import DataKind, Metric, System
 from gradatim.systems.maefuse.data import PairSettings, open_pairs, sample_shapes
+from gradatim.systems.maefuse.layouts import LAYOUTS
 from gradatim.systems.maefuse.losses import LOSSES
-from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
-from gradatim.systems.maefuse.recipes import RECIPES
+from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings, sizes_of
+from gradatim.systems.maefuse.recipes import RECIPES, RULES
 from gradatim.systems.maefuse.steps import TASKS
 from gradatim.systems.maefuse.validation import LOWER_IS_BETTER, METRICS
 
@@ -23,7 +24,10 @@ SYSTEM = System(
     ),
     fields=("visible", "infrared", "image"),
     metrics={name: Metric(function, name not in LOWER_IS_BETTER) for name, function in METRICS.items()},
+    layouts=LAYOUTS,
+    sizes=sizes_of,
     fixed={"cfm": ("attention_axis",), "mfm": ("attention_axis",)},
     recipes=RECIPES,
+    rules=RULES,
     pictures=("visible", "infrared", "fused", "image", "reconstructed"),
 )
