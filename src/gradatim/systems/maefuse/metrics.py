@@ -12,15 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradatim.data.image import Picture
 from gradatim.systems.maefuse.structure import qabf, ssim, vif
+
+Levels = NDArray[np.uint8] | NDArray[np.float64]
+"""A picture's gray levels or colors in 0..255."""
 
 NAMES = ("EN", "SD", "SF", "AG", "MI", "SCD", "VIF", "Qabf", "SSIM", "CC", "MSE", "PSNR")
 LOWER_IS_BETTER = frozenset({"MSE"})
 
 
 def measure(
-    fused: Picture, visible: Picture, infrared: Picture, *, data_range: float = 255, base: float = math.e
+    fused: Levels, visible: Levels, infrared: Levels, *, data_range: float = 255, base: float = math.e
 ) -> dict[str, float]:
     """All metrics of one fused picture, by their usual names.
 
@@ -49,7 +51,7 @@ def measure(
     return {name: float(values[name]) for name in NAMES}
 
 
-def gray(image: Picture) -> NDArray[np.float64]:
+def gray(image: Levels) -> NDArray[np.float64]:
     """Gray version as the evaluator reads it: whole numbers (H, W), as float64.
 
     Args:
@@ -69,7 +71,7 @@ def gray(image: Picture) -> NDArray[np.float64]:
 def entropy(fused: Tensor) -> Tensor:
     """EN: entropy of the 256 gray levels, in bits."""
     shares = _histogram(_levels(fused), 256)
-    return -_x_log_x(shares).sum(dim=-1) / math.log(2)
+    return _x_log_x(shares).sum(dim=-1).abs() / math.log(2)
 
 
 def standard_deviation(fused: Tensor) -> Tensor:

