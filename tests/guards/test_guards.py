@@ -126,7 +126,11 @@ def test_during_a_part_that_drifts_too_far_stops_the_stage(tmp_path):
 
 def test_during_patience_ends_the_stage_without_an_error(tmp_path):
     judged = stage(
-        epochs=50, lr=5.0, validate={"metric": "closeness"}, guards={"patience": 2}, optimizer={"sgd": {"momentum": 0.0}}
+        epochs=50,
+        lr=5.0,
+        validate={"metric": "closeness"},
+        guards={"patience": 2},
+        optimizer={"sgd": {"momentum": 0.0}},
     )
     result = run(plan(judged, allow=["fast"]), tmp_path / "run", system=TOY)
 

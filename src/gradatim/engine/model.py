@@ -70,7 +70,11 @@ def load_run(folder: str | Path, *, system: System | None = None) -> Model:
 
 
 def load_model(
-    path: str | Path, *, system: System | str | None = None, settings: Mapping[str, Any] | None = None, layout: str | None = None
+    path: str | Path,
+    *,
+    system: System | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    layout: str | None = None,
 ) -> Model:
     """The model of a run's folder or of a file.
 
