@@ -197,10 +197,13 @@ def check_change_of_packed_bias(case: Case, place: tuple[str, ...], change: Tens
 
 def check_subsampled(case: Case, name: str, output: Tensor) -> None:
     """Compare an array that keeps every n-th token, with an n that the file's text names and the shape allows."""
-    strides = {1, *(int(n) for n in re.findall(r"::(\d+)\]", case.entries["subsampling"]))}
+    after = name.startswith("out_after_step")
+    clauses = [clause for clause in case.entries["subsampling"].split(";") if ("out_after_step" in clause) == after]
+    strides = {1, *(int(n) for clause in clauses for n in re.findall(r"::(\d+)\]", clause))}
     kept = case.arrays[name].shape[1]
     (stride,) = (n for n in strides if -(-output.shape[1] // n) == kept)
-    case.check(name, output[:, ::stride], atol=2e-5)
+    # AdamW's first step is nearly the sign of the gradient, so rounding weighs more after it.
+    case.check(name, output[:, ::stride], atol=5e-5 if after else 1e-5)
 
 
 def check_reconstruction(root, case: Case, sample) -> None:
@@ -227,11 +230,13 @@ def test_the_full_size_model_is_the_originals(parity_root):
             parts = loaded(parity_root, case, "sample")
             values = CHAINS["fuse"].compute(parts, full_images(case, parts["encoder"]), want=tuple(FULL.values()))
         tokens = case.input("tokens")
-        for name in sorted(case.open_arrays - {"image_every_16"}):
-            plain = name.removesuffix("_norms")
+        for name in sorted(case.open_arrays):
+            plain, norms, every = re.fullmatch(r"(.+?)(_norms)?(?:_every_(\d+))?", name).groups()
             whole = values[FULL[plain]][0]
-            case.check(name, whole.norm(dim=-1) if name != plain else whole[tokens], atol=1e-4)
-        case.check("image_every_16", to_imagenet(values["fused"][0])[:, ::16, ::16], atol=1e-4)
+            if every:
+                case.check(name, to_imagenet(whole)[:, :: int(every), :: int(every)], atol=1e-4)
+            else:
+                case.check(name, whole.norm(dim=-1) if norms else whole[tokens], atol=1e-4)
         case.close()
 
 
