@@ -12,12 +12,12 @@ SIZE = (64, 88)
 
 
 def test_a_scene_is_the_same_for_the_same_seed_only():
-    first, again, other = (make_scene(SIZE, seed) for seed in (3, 3, 4))
+    first, again, other = (make_scene(SIZE, seed) for seed in (3, 3, 3 + len(LIGHTS)))
     for one, two, three in zip(first, again, other, strict=True):
         assert one.shape[:2] == SIZE
         assert one.dtype == np.uint8
         np.testing.assert_array_equal(one, two)
-        assert (one != three).mean() > 0.5
+        assert (one != three).mean() > 0.3
 
 
 def test_both_pictures_show_what_the_other_lacks():
