@@ -46,7 +46,9 @@ class Call:
     def bound(self, options: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
         """A function of one mapping, name -> part, value or generator, with options put in."""
         function, arguments = self.function, self.arguments
-        own = {key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == self.names.name}
+        own = {
+            key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == self.names.name
+        }
         if own:
             return lambda found: function(*[found[name] for name in arguments], **own)
         return lambda found: function(*[found[name] for name in arguments])
@@ -151,7 +153,9 @@ class Task:
             store(found, step.names.makes, step.bound(options or {})(found))
         absent = [name for name in want if name not in found]
         if absent:
-            raise SystemDefinitionError("\n".join(unknown("value", name, found.keys() - parts.keys()) for name in absent))
+            raise SystemDefinitionError(
+                "\n".join(unknown("value", name, found.keys() - parts.keys()) for name in absent)
+            )
         return {name: found[name] for name in want}
 
 

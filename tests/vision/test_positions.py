@@ -51,3 +51,13 @@ def test_resizing_interpolates_rows_and_columns_and_leaves_the_class_row():
 def test_a_table_of_another_grid_is_refused_with_the_shape_that_would_fit():
     with pytest.raises(ValueError, match=r"shape \(1, 6, 4\), a grid of 2 x 3 with class_row='drop' needs \(1, 7, "):
         resize_positions(torch.rand(1, 6, 4), (2, 3), (4, 6), class_row="drop")
+
+
+def test_resizing_is_cubic_between_old_places():
+    table = torch.zeros(1, 4, 3, 1)
+    table[:, 1] = 1
+
+    resized = resize_positions(table.view(1, 12, 1), (4, 3), (8, 3)).view(8, 3)
+
+    # The kernel (Keys, a = -0.75) at a quarter and at three quarters of a step.
+    torch.testing.assert_close(resized[2:5, 0], torch.tensor([0.87890625, 0.87890625, 0.26171875]))

@@ -16,7 +16,7 @@ from gradatim.plan.interpret import Interpreted, explained
 from gradatim.plan.plan import Plan
 from gradatim.plan.sources import FileSource, NamedSource, RunSource, StageSource
 from gradatim.plan.stage import Stage, Training
-from gradatim.plan.text import Document, Place
+from gradatim.plan.text import Document, Place, holds
 from gradatim.plan.vocabulary import CallNames, Vocabulary
 
 
@@ -26,9 +26,9 @@ def check(document: Document, read: Interpreted, names: Vocabulary) -> tuple[Fin
         return read.findings
     plan = read.plan
     findings = [*_top(plan, names)]
-    sources_known = [finding for finding in _named_sources(plan)]
-    findings += sources_known
-    if not sources_known:
+    nameless = list(_named_sources(plan))
+    findings += nameless
+    if not nameless:
         resolved = plan.resolved()
         findings += _settings_fit(("model",), plan.model, names.settings)
         for index, stage in enumerate(resolved.stages):
@@ -57,10 +57,9 @@ def _at_defaults(document: Document, finding: Finding) -> Finding:
 
 def _has(tree: Any, place: Place) -> bool:
     for step in place:
-        if isinstance(tree, Mapping) and step in tree or isinstance(tree, list) and isinstance(step, int):
-            tree = tree[step]
-        else:
+        if not holds(tree, step):
             return False
+        tree = tree[step]
     return True
 
 
@@ -241,8 +240,10 @@ def _makable(
         if name not in fields:
             made = {value for step in steps for value in step.makes}
             via = "" if name in call.needs else f" (through value {name!r})"
-            yield Finding(place, f"{what} needs value {name!r}, which nobody makes{via}: " + unknown(
-                "value", name, {*made, *fields}))
+            yield Finding(
+                place,
+                f"{what} needs value {name!r}, which nobody makes{via}: " + unknown("value", name, {*made, *fields}),
+            )
 
 
 def _guards(place: Place, stage: Stage) -> Iterator[Finding]:
@@ -260,5 +261,3 @@ def _rules(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
         for index, key, found in rule.check(plan):
             advice = f" (rule {name!r}; `--allow {name}` silences it)"
             yield Finding(("stages", index, key), f"{found}: {rule.why}{advice}", rule.error)
-
-

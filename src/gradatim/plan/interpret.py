@@ -15,7 +15,7 @@ from pydantic import BaseModel, ValidationError
 from gradatim.errors import unknown
 from gradatim.plan.findings import Finding
 from gradatim.plan.plan import Plan
-from gradatim.plan.text import Document, Place
+from gradatim.plan.text import Document, Place, holds
 
 _PASSES = 30
 
@@ -76,13 +76,9 @@ def _existing(tree: Any, location: tuple[int | str, ...]) -> Place:
     place: list[str | int] = []
     node = tree
     for step in location:
-        if isinstance(node, Mapping) and step in node:
+        if holds(node, step):
             node = node[step]
-        elif isinstance(node, list | tuple) and isinstance(step, int) and step < len(node):
-            node = node[step]
-        else:
-            continue
-        place.append(step)
+            place.append(step)
     return tuple(place)
 
 
@@ -110,11 +106,12 @@ def _patch_stage(tree: Any, place: Place) -> Place:
     if len(place) == 1 or not isinstance(tree["stages"], list):
         tree["stages"] = []
         return ("stages",)
-    index = place[1]
+    index = int(place[1])
+    blank = {"name": f"#{index}", "task": ""}
     if len(place) == 2:
-        tree["stages"][index] = {"name": f"#{index}", "task": ""}
+        tree["stages"][index] = blank
     else:
-        tree["stages"][index][place[2]] = f"#{index}" if place[2] == "name" else ""
+        tree["stages"][index][place[2]] = blank[str(place[2])]
     return place
 
 

@@ -36,7 +36,7 @@ def override(document: Document, changes: Sequence[str]) -> Document:
 
 
 def _set(tree: Any, keys: Sequence[str], value: Any) -> None:
-    if keys[0] == "stages" and len(keys) == 2 or not all(keys):
+    if (keys[0] == "stages" and len(keys) == 2) or not all(keys):
         raise LookupError("name what to change, such as stages.NAME.lr")
     node = tree
     for depth, key in enumerate(keys[:-1]):

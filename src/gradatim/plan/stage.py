@@ -172,7 +172,7 @@ class Training(Settings):
         train = value["train"]
         train = [train] if isinstance(train, str) else train
         if isinstance(train, list | tuple) and all(isinstance(name, str) for name in train):
-            return {**value, "train": dict.fromkeys(train, {})}
+            return {**value, "train": {name: {} for name in train}}
         if isinstance(train, Mapping):
             return {**value, "train": {name: {} if how is None else how for name, how in train.items()}}
         return value

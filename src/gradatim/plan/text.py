@@ -41,6 +41,13 @@ class Document:
         return next((self.lines[place[:n]] for n in range(len(place), -1, -1) if place[:n] in self.lines), 0)
 
 
+def holds(node: Any, step: str | int) -> bool:
+    """Whether a node of a tree has this key or position."""
+    if isinstance(node, Mapping):
+        return step in node
+    return isinstance(node, list | tuple) and isinstance(step, int) and step < len(node)
+
+
 def dotted(place: Place) -> str:
     """Word a path of keys and positions: `stages[1].train`."""
     words = ""
@@ -98,4 +105,4 @@ def _value(node: yaml.Node, place: Place, lines: dict[Place, int], twice: list[s
 
 def write_yaml(tree: Any) -> str:
     """Text that `parse` reads back, keys in their order."""
-    return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120)
+    return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120))

@@ -5,11 +5,32 @@ from gradatim.weights.formats import Weights
 from gradatim.weights.hub import hub_file
 from gradatim.weights.layout import Drop, Join, Keep, Layout, Rename, Split, Surplus, translate
 from gradatim.weights.read import read_weights
-from gradatim.weights.transfer import Account, Wish, recognised, transfer
+from gradatim.weights.transfer import Account, Wish, accounts, recognised, transfer
 from gradatim.weights.write import header_of, parts_of, write_weights
 
 __all__ = [
-    "Account", "Drop", "Join", "Keep", "Layout", "Rename", "Split", "Surplus", "Weights", "Wish", "array_digest",
-    "arrays_digest", "file_digest", "header_of", "hub_file", "part_digest", "parts_of", "read_weights", "recognised",
-    "text_digest", "transfer", "translate", "write_weights",
+    "Account",
+    "Drop",
+    "Join",
+    "Keep",
+    "Layout",
+    "Rename",
+    "Split",
+    "Surplus",
+    "Weights",
+    "Wish",
+    "accounts",
+    "array_digest",
+    "arrays_digest",
+    "file_digest",
+    "header_of",
+    "hub_file",
+    "part_digest",
+    "parts_of",
+    "read_weights",
+    "recognised",
+    "text_digest",
+    "transfer",
+    "translate",
+    "write_weights",
 ]

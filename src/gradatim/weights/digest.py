@@ -18,7 +18,7 @@ def array_digest(array: Tensor) -> str:
     array = array.detach().cpu().contiguous()
     hasher = xxhash.xxh3_128(f"{array.dtype}{tuple(array.shape)}".encode())
     if array.numel():
-        hasher.update(array.reshape(-1).view(torch.uint8).numpy())
+        hasher.update(array.reshape(-1).view(torch.uint8).numpy().data)
     return hasher.hexdigest()
 
 

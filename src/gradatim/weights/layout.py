@@ -83,12 +83,15 @@ class Layout:
         rules: tried in order.
         resized: rules that replace those for the same names when the source says `resize`: arrays that
             would be dropped because their shapes differ are then taken and resized.
+        requires: values that a setting of the model must have for these weights to mean what they did, by part
+            and setting.
     """
 
     name: str
     summary: str
     rules: tuple[Rule, ...]
     resized: tuple[Rule, ...] = ()
+    requires: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)

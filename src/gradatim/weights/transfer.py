@@ -11,7 +11,9 @@ from gradatim.weights.adapters import ADAPTERS
 from gradatim.weights.formats import Weights
 from gradatim.weights.layout import Layout, Rename, Translation, translate
 
-OWN = Layout(name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),))
+OWN = Layout(
+    name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),)
+)
 _SHOWN = 6
 
 
@@ -109,16 +111,35 @@ def transfer(
         WeightsError: an array on either side is unexplained; the message holds the accounts and likely remedies.
     """
     wishes = _wishes(parts)
-    table = _chosen(weights, wishes, layout, layouts or {})
-    planned = [_planned(weights, wish, table) for wish in wishes]
-    if not all(account.complete for account, _ in planned):
-        lines = [line for account, _ in planned for line in account.lines()]
-        lines += [note for note in weights.notes]
-        lines += _remedies(weights, wishes, table, [account for account, _ in planned], layouts or {})
-        raise WeightsError(problems(f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed", lines))
+    _, planned = _checked(weights, wishes, layout, layouts or {})
     for wish, (_, arrays) in zip(wishes, planned, strict=True):
         _fill(wish.module, arrays)
     return tuple(account for account, _ in planned)
+
+
+def accounts(
+    weights: Weights,
+    parts: Mapping[str, nn.Module] | Iterable[Wish],
+    *,
+    layout: Layout | str | None = None,
+    layouts: Mapping[str, Layout] | None = None,
+) -> tuple[Layout, tuple[Account, ...]]:
+    """What `transfer` would do, without doing it: the table it takes and one account a part; raises as it does."""
+    table, planned = _checked(weights, _wishes(parts), layout, layouts or {})
+    return table, tuple(account for account, _ in planned)
+
+
+def _checked(
+    weights: Weights, wishes: Sequence[Wish], layout: Layout | str | None, layouts: Mapping[str, Layout]
+) -> tuple[Layout, list[tuple[Account, dict[str, Tensor]]]]:
+    table = _chosen(weights, wishes, layout, layouts)
+    planned = [_planned(weights, wish, table) for wish in wishes]
+    if not all(account.complete for account, _ in planned):
+        lines = [line for account, _ in planned for line in account.lines()]
+        lines += _remedies(weights, wishes, table, [account for account, _ in planned], layouts)
+        heading = f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed"
+        raise WeightsError(problems(heading, dict.fromkeys([*weights.notes, *lines])))
+    return table, planned
 
 
 def _wishes(parts: Mapping[str, nn.Module] | Iterable[Wish]) -> list[Wish]:
@@ -151,7 +172,9 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
     own = wish.module.state_dict()
     prefix = f"{wish.file_part}."
     arrays: dict[str, Tensor] = {}
-    unexpected, wrong, resized = [], [], []
+    unexpected: list[str] = []
+    resized: list[str] = []
+    wrong: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
     dropped: dict[str, list[str]] = {}
     for name, why in translation.dropped.items():
         dropped.setdefault(why, []).append(name)
@@ -160,8 +183,8 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
         if not ours.startswith(prefix):
             continue
         if name not in own:
-            why = _reason(translation.surplus, ours)
-            dropped.setdefault(why, []).append(ours) if why else unexpected.append(ours)
+            reason = _reason(translation.surplus, ours)
+            (dropped.setdefault(reason, []) if reason else unexpected).append(ours)
             continue
         array = made.make([weights.arrays[names[source]] for source in made.sources])
         if array.shape != own[name].shape and wish.resize:
@@ -215,11 +238,13 @@ def _absent(
         why = _reason(translation.keep, f"{wish.file_part}.{name}")
         if why is None and any(re.fullmatch(pattern, name) for pattern in wish.allow_missing):
             why = "allow_missing"
-        kept.setdefault(why, []).append(name) if why else missing.append(name)
+        (kept.setdefault(why, []) if why else missing).append(name)
     return missing, kept
 
 
-def _chosen(weights: Weights, wishes: Sequence[Wish], layout: Layout | str | None, layouts: Mapping[str, Layout]) -> Layout:
+def _chosen(
+    weights: Weights, wishes: Sequence[Wish], layout: Layout | str | None, layouts: Mapping[str, Layout]
+) -> Layout:
     if isinstance(layout, Layout):
         return layout
     if layout is not None:
@@ -228,7 +253,7 @@ def _chosen(weights: Weights, wishes: Sequence[Wish], layout: Layout | str | Non
         return layouts.get(layout, OWN)
     if "gradatim" in weights.metadata:
         return OWN
-    fitting = matching_layouts(weights, wishes, layouts)
+    fitting = _fullest(weights, wishes, layouts)
     if len(fitting) > 1:
         raise WeightsError(f"{weights.path}: several layouts explain it: {', '.join(fitting)}; name one with `layout`")
     return layouts[fitting[0]] if fitting else _nearest(weights, layouts)
@@ -237,6 +262,24 @@ def _chosen(weights: Weights, wishes: Sequence[Wish], layout: Layout | str | Non
 def matching_layouts(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
     """Names of the layouts that explain every array of a file for the wished parts."""
     return [name for name, table in layouts.items() if _explains(weights, wishes, table)]
+
+
+def _fullest(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
+    """Of the layouts that explain a file, those that load the most arrays: one may drop what another knows."""
+    fitting = matching_layouts(weights, wishes, layouts)
+    loaded = {name: sum(_planned(weights, wish, layouts[name])[0].arrays[0] for wish in wishes) for name in fitting}
+    return [name for name in fitting if loaded[name] == max(loaded.values())]
+
+
+def _simplest(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
+    """Of several layouts that explain a file, those that leave the fewest arrays out on either side."""
+
+    def left_out(table: Layout) -> int:
+        done = [_planned(weights, wish, table)[0] for wish in wishes]
+        return sum(len(group) for one in done for group in (*one.dropped.values(), *one.kept.values()))
+
+    counts = {name: left_out(table) for name, table in layouts.items()}
+    return [name for name, count in counts.items() if count == min(counts.values())]
 
 
 def _explains(weights: Weights, wishes: Sequence[Wish], table: Layout) -> bool:
@@ -255,6 +298,7 @@ def recognised(weights: Weights, layouts: Mapping[str, Layout]) -> list[str]:
 
 def _nearest(weights: Weights, layouts: Mapping[str, Layout]) -> Layout:
     """The layout that knows the most names of a file, or our own names."""
+
     def known(table: Layout) -> int:
         return len(weights.arrays) - len(translate(table, weights.arrays).unknown)
 
@@ -285,7 +329,9 @@ def _fixing_prefix(
     weights: Weights, wishes: Sequence[Wish], table: Layout, layouts: Mapping[str, Layout]
 ) -> tuple[str, str] | None:
     """An exchange of prefixes after which the file would explain itself."""
-    heads = {name[: i + 1] for name in weights.arrays for i, c in enumerate(name) if c == "." and name.count(".", 0, i) < 3}
+    heads = {
+        name[: i + 1] for name in weights.arrays for i, c in enumerate(name) if c == "." and name.count(".", 0, i) < 3
+    }
     common = [head for head in sorted(heads) if all(name.startswith(head) for name in weights.arrays)]
     tries = [(head, "") for head in common] + [("", f"{wish.file_part}.") for wish in wishes]
     tries += [(head, f"{wish.file_part}.") for head in common for wish in wishes]
@@ -298,8 +344,10 @@ def _fixing_prefix(
 
 def _with_rename(wish: Wish, rename: Mapping[str, str]) -> Wish:
     return Wish(
-        part=wish.part, module=wish.module, file_part=wish.file_part, rename=rename,
-        allow_missing=wish.allow_missing, resize=wish.resize,
+        part=wish.part,
+        module=wish.module,
+        file_part=wish.file_part,
+        rename=rename,
+        allow_missing=wish.allow_missing,
+        resize=wish.resize,
     )
-
-

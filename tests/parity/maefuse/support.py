@@ -7,7 +7,7 @@ from the files. `Case.close` fails if one array or one entry was neither used as
 import importlib.util
 import json
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,18 +16,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gradatim.systems.maefuse.layouts import LAYOUTS
 from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
+from gradatim.weights import Weights, transfer, translate
 
 PROSE = {"source", "note", "fill", "change_made", "inputs", "subsampling"}
 """Entries that explain a file; nothing to compare."""
 
 
 class Case:
-    """One .npz file with its .json beside it."""
+    """One .npz file with its .json, which lies beside it unless it is named."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, listing: Path | None = None) -> None:
         self.name = path.stem
-        self.entries: dict[str, Any] = json.loads(path.with_suffix(".json").read_text())
+        self.entries: dict[str, Any] = json.loads((listing or path.with_suffix(".json")).read_text())
         with np.load(path.with_suffix(".npz")) as arrays:
             self.arrays = {name: arrays[name] for name in arrays.files}
         self.open_arrays = set(self.arrays)
@@ -35,7 +37,8 @@ class Case:
         self.worst = 0.0
         self.worst_number = 0.0
         self.numbers = 0
-        self._check_listed_arrays()
+        if listing is None:
+            self._check_listed_arrays()
 
     def _check_listed_arrays(self) -> None:
         listed = self.entry("arrays")
@@ -143,10 +146,20 @@ def build(settings: MaeFuseSettings, *names: str) -> dict[str, nn.Module]:
     return {name: PARTS[name](settings).eval() for name in names}
 
 
-def load(module: nn.Module, state: Mapping[str, Tensor], rename: Callable[[str], str | None]) -> None:
-    """Load arrays under our names, all of them and no others; `rename` answers None for one that is not ours."""
-    ours = {rename(key): value for key, value in state.items() if rename(key) is not None}
-    module.load_state_dict(ours, strict=True)
+def load(root: Path, keys: Mapping[str, list[int]], parts: Mapping[str, nn.Module], layout: str) -> None:
+    """Fill parts by rule with the arrays that the original has under `keys`; every array on both sides counts."""
+    weights = Weights(path=Path("by-rule"), format="rule", arrays=filled(root, keys))
+    accounts = transfer(weights, parts, layout=LAYOUTS[layout])
+    assert all(account.complete and not account.dropped and not account.kept for account in accounts)
+
+
+def places(keys: Iterable[str], layout: str) -> dict[str, list[tuple[str, str]]]:
+    """Part and our name of the array or arrays that each of the original's becomes."""
+    result: dict[str, list[tuple[str, str]]] = {}
+    for name, made in translate(LAYOUTS[layout], keys).made.items():
+        part, _, array = name.partition(".")
+        result.setdefault(made.sources[0], []).append((part, array))
+    return result
 
 
 def _leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:

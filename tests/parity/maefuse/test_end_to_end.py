@@ -5,8 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from parity.maefuse.names import head_keys, mae_key
-from parity.maefuse.support import build, filled, grid_of, load, settings_of
+from parity.maefuse.support import build, grid_of, load, settings_of
 from PIL import Image
 
 from gradatim.data.image import read_image
@@ -55,18 +54,10 @@ def _model(parity_root, told):
     settings = settings_of(told["options"], fusion_heads=told["fusion"]["num_heads"], attention_axis="sample")
     assert (settings.grid, settings.width) == (grid_of(told["fusion"]["grid"]), told["fusion"]["embed_dim"])
     parts = build(settings, "encoder", "decoder", "cfm", "mfm")
-    state = filled(parity_root, told["keys"])
-    for name, part in parts.items():
-        load(part, state, lambda key, name=name: _our_keys(key).get(name))
+    load(parity_root, told["keys"], parts, "whole")
 
     def fuse(visible, infrared):
         tokens = encode(parts["encoder"], visible, infrared)
         return decode(parts["decoder"], merge(parts["mfm"], compare(parts["cfm"], *tokens), *tokens))[1]
 
     return settings, fuse
-
-
-def _our_keys(key):
-    """Our key of an array of the whole model, by part."""
-    model, _, rest = key.partition(".")
-    return dict([mae_key(rest)] if model == "model1" else head_keys(rest))

@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-from parity.maefuse.names import attention_key, head_keys, mae_key
 from parity.maefuse.support import Case, build, cases, filled, grid_of, load, settings_of
 from torch import Tensor, nn
 
@@ -28,12 +27,10 @@ def test_position_tables_are_the_originals(parity_root):
         case.close()
 
 
-def mae_parts(root, case: Case, options: str = "options") -> tuple[nn.Module, nn.Module]:
+def mae_parts(root, case: Case) -> tuple[nn.Module, nn.Module]:
     """Encoder and decoder of a case, with the original's weights."""
-    parts = build(settings_of(case.entry(options)), "encoder", "decoder")
-    state = filled(root, case.entry("keys"))
-    for name, part in parts.items():
-        load(part, state, lambda key, name=name: mae_key(key)[1] if mae_key(key)[0] == name else None)
+    parts = build(settings_of(case.entry("options")), "encoder", "decoder")
+    load(root, case.entry("keys"), parts, "mae")
     case.check_norms(*parts.values())
     return parts["encoder"], parts["decoder"]
 
@@ -78,9 +75,7 @@ def fusion_head(root, case: Case, axis: str) -> tuple[nn.Module, nn.Module]:
         ).eval()
         for name, kind in (("cfm", ComparativeFusion), ("mfm", MergingFusion))
     }
-    state = filled(root, case.entry("keys"))
-    for name, part in parts.items():
-        load(part, state, lambda key, name=name: dict(head_keys(key)).get(name))
+    load(root, case.entry("keys"), parts, "head")
     return parts["cfm"], parts["mfm"]
 
 
@@ -131,12 +126,16 @@ def legacy_head_key(key: str) -> str | None:
     if re.match(r"(vi|ir)\d\.", key):
         return None
     key = re.sub(r"^(fc\d)\.", r"mlp.\1.", key)
-    return attention_key(key, {"cross": "compare", "merge": "merge", "compare": "attn"}.get(key.split("_")[0], ""))
+    ours = {"cross": "compare", "merge": "merge", "compare": "attn"}
+    key = re.sub(r"^(cross|merge|compare)_model\.", lambda match: f"{ours[match[1]]}.", key)
+    return key.replace(".in_proj_", ".qkv.").replace(".out_proj.", ".proj.")
 
 
 def segmentation_key(key: str) -> str | None:
     """Our key of an array of the segmentation head; None for its patch embedding, which is never called."""
-    return None if key.startswith("patch_embed.") else mae_key(key)[1]
+    if key.startswith("patch_embed."):
+        return None
+    return re.sub(r"^pred\.", "head.", key.removeprefix("decoder_"))
 
 
 def legacy_modules(options) -> dict[str, tuple[nn.Module, object, tuple[str, ...]]]:
@@ -176,7 +175,8 @@ def test_the_earlier_heads_are_the_originals(parity_root):
         assert set(modules) == set(keys)
         inputs = {name: case.input(name) for name in ("vi", "ir", "feature_map", "sa_x", "seg_x")}
         for name, (module, rename, feeds) in modules.items():
-            load(module.eval(), filled(parity_root, keys[name]), rename)
+            ours = {rename(key): array for key, array in filled(parity_root, keys[name]).items()}
+            module.eval().load_state_dict({key: array for key, array in ours.items() if key is not None})
             output = module(*(inputs[feed] for feed in feeds))
             case.check(name, output)
             if name == "Seg_module":

@@ -15,7 +15,7 @@ from gradatim.systems.maefuse.losses import (
     masked_reconstruction,
     pattern_mean,
     reconstruction,
-    ssim,
+    structure,
 )
 from gradatim.vision.normalization import to_imagenet
 from gradatim.vision.patches import patchify
@@ -40,7 +40,7 @@ def test_the_mean_losses_measure_the_distance_to_the_mean_and_reach_no_target():
     assert torch.autograd.grad(loss, (visible, infrared), allow_unused=True) == (None, None)
 
 
-@pytest.mark.parametrize("name", ["gradient", "laplacian", "intensity", "ssim"])
+@pytest.mark.parametrize("name", ["gradient", "laplacian", "intensity", "structure"])
 def test_pixel_losses_are_zero_when_all_images_are_one(name):
     image = torch.rand(2, 3, 8, 9)
 
@@ -81,7 +81,7 @@ def test_intensity_counts_gray_levels_to_the_brighter_source():
     torch.testing.assert_close(intensity(visible, visible, infrared), torch.tensor(0.5 * white))
 
 
-def test_ssim_is_scikit_images_on_gray_levels():
+def test_structure_is_one_minus_scikit_images_similarity_on_gray_levels():
     fused, visible, infrared = images(2, 3, 16, 13)
 
     def similarity(first, second):
@@ -91,7 +91,7 @@ def test_ssim_is_scikit_images_on_gray_levels():
 
     expected = 1 - (similarity(fused, visible) + similarity(fused, infrared)) / 2
 
-    assert abs(float(ssim(fused, visible, infrared)) - expected) < 1e-5
+    assert abs(float(structure(fused, visible, infrared)) - expected) < 1e-5
 
 
 def test_reconstruction_compares_patches_in_imagenet_units():
@@ -119,7 +119,7 @@ def test_masked_reconstruction_counts_hidden_patches_only():
     torch.testing.assert_close(masked_reconstruction(patches, image, everything), reconstruction(patches, image))
 
 
-@pytest.mark.parametrize("name", ["gradient", "laplacian", "intensity", "ssim"])
+@pytest.mark.parametrize("name", ["gradient", "laplacian", "intensity", "structure"])
 def test_pixel_losses_keep_float32_under_autocast(name):
     fused, visible, infrared = images(1, 3, 8, 8)
 

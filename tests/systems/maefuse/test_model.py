@@ -51,6 +51,11 @@ def test_all_that_is_wrong_is_said_at_once():
     assert "colour" in text
 
 
+def test_what_is_given_is_checked_against_the_defaults_too():
+    with pytest.raises(ValueError, match="`decoder_width` is 36, no multiple of 16 heads"):
+        MaeFuseSettings(decoder_width=36)
+
+
 def test_an_unknown_size_is_answered_with_the_known_ones():
     with pytest.raises(ValueError, match="'large', 'large4', 'large8', 'base' or 'huge'"):
         MaeFuseSettings(size="giant")

@@ -4,7 +4,7 @@ import torch
 from gradatim.errors import PlanError
 from gradatim.systems.maefuse.losses import masked_reconstruction, reconstruction
 from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
-from gradatim.systems.maefuse.steps import TASKS, decode, encode, mask, restore
+from gradatim.systems.maefuse.steps import TASKS, decode, encode, encode_image, encode_visible_patches, mask, restore
 from gradatim.task import read_tasks
 from gradatim.vision.normalization import to_imagenet
 
@@ -55,6 +55,15 @@ def test_encode_gives_each_image_the_tokens_that_it_has_alone(parts, sample):
 
     torch.testing.assert_close(visible_tokens, parts["encoder"](to_imagenet(sample["visible"])))
     torch.testing.assert_close(infrared_tokens, parts["encoder"](to_imagenet(sample["infrared"])))
+
+
+def test_kept_patches_are_encoded_in_the_same_units_as_whole_images(parts, sample):
+    everything = torch.arange(6).expand(2, 6)
+
+    kept_tokens = encode_visible_patches(parts["encoder"], sample["image"], everything)
+
+    torch.testing.assert_close(kept_tokens, encode_image(parts["encoder"], sample["image"]))
+    torch.testing.assert_close(kept_tokens, parts["encoder"](to_imagenet(sample["image"])))
 
 
 def test_decoded_pixels_and_patches_are_the_same_picture(parts):

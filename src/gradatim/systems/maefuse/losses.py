@@ -6,6 +6,7 @@ in float32 even under autocast, since differences of neighbouring levels vanish 
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -117,7 +118,7 @@ def intensity(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
     return (gray_levels(fused) - target).abs().mean()
 
 
-def ssim(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
+def structure(fused: Tensor, visible: Tensor, infrared: Tensor) -> Tensor:
     """One minus the mean structural similarity of the fused image to both sources, on gray levels.
 
     Args:
@@ -196,8 +197,10 @@ def laplacian_response(gray: Tensor, padding: Padding = "zero") -> Tensor:
 def _filtered(gray: Tensor, kernels: tuple[tuple[tuple[int, ...], ...], ...], padding: Padding) -> Tensor:
     """Cross-correlate with 3 × 3 kernels, (B, 1, H, W) -> (B, kernels, H, W)."""
     padded = F.pad(gray, (1, 1, 1, 1), mode="constant" if padding == "zero" else "reflect")
-    with torch.autocast(gray.device.type, enabled=False):
-        return F.conv2d(padded, gray.new_tensor(kernels).unsqueeze(1))
+    # Tensors without values, on which memory is estimated, know no autocast.
+    plain = nullcontext() if gray.is_meta else torch.autocast(gray.device.type, enabled=False)
+    with plain:
+        return F.conv2d(padded, torch.tensor(kernels, dtype=gray.dtype, device=gray.device).unsqueeze(1))
 
 
 def _similarity(first: Tensor, second: Tensor) -> Tensor:
@@ -224,7 +227,7 @@ LOSSES: Mapping[str, Callable[..., Tensor]] = {
     "gradient": gradient,
     "laplacian": laplacian,
     "intensity": intensity,
-    "ssim": ssim,
+    "structure": structure,
     "reconstruction": reconstruction,
     "masked_reconstruction": masked_reconstruction,
 }

@@ -1,11 +1,13 @@
 """MaeFuse's sizes, and a builder for each of its parts."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationInfo, field_validator, model_validator
 from torch import nn
 
+from gradatim.errors import WeightsError
 from gradatim.systems.maefuse.parts.decoder import Decoder
 from gradatim.systems.maefuse.parts.encoder import Encoder
 from gradatim.systems.maefuse.parts.fusion import AttentionAxis, ComparativeFusion, MergingFusion
@@ -74,6 +76,8 @@ class MaeFuseSettings(BaseModel):
     @field_validator("image_size", mode="before")
     @classmethod
     def _square(cls, value: Any) -> Any:
+        if isinstance(value, str) and value.strip().isdecimal():
+            value = int(value)
         return (value, value) if isinstance(value, int) else value
 
     @field_validator("image_size")
@@ -158,3 +162,44 @@ PARTS: Mapping[str, Callable[[MaeFuseSettings], nn.Module]] = {
     "mfm": build_mfm,
     "mask_token": build_mask_token,
 }
+
+
+_HEADS = {1024: 16, 768: 12, 1280: 16, 512: 16}
+
+
+def sizes_of(shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of the model that arrays of these shapes belong to.
+
+    Args:
+        shapes: by our names; parts may be absent.
+        given: settings that are known; they win.
+
+    Raises:
+        WeightsError: the number of heads, which no shape tells, is neither given nor that of a published width.
+    """
+    found: dict[str, Any] = {}
+    if "encoder.patch_embed.weight" in shapes:
+        found["width"], _, found["patch_size"], _ = shapes["encoder.patch_embed.weight"]
+        found |= _depth(shapes, "encoder", "depth") | {"heads": _HEADS.get(found["width"])}
+        found["mlp_ratio"] = shapes["encoder.blocks.0.mlp.fc1.weight"][0] / found["width"]
+    if "decoder.embed.weight" in shapes:
+        found["decoder_width"], found["width"] = shapes["decoder.embed.weight"]
+        found |= _depth(shapes, "decoder", "decoder_depth") | {"decoder_heads": _HEADS.get(found["decoder_width"])}
+        found["patch_size"] = math.isqrt(shapes["decoder.head.weight"][0] // 3)
+    for part in ("cfm", "mfm"):
+        if f"{part}.attn.proj.weight" in shapes:
+            found["width"] = shapes[f"{part}.attn.proj.weight"][0]
+    tables = [shape for name, shape in shapes.items() if name.endswith("pos_embed")]
+    if tables:
+        side = math.isqrt(tables[0][1])
+        found["image_size"] = side * int(given.get("patch_size", found.get("patch_size", 16)))
+    untold = [name for name, value in found.items() if value is None and name not in given]
+    if untold:
+        names = ", ".join(f"`{name}`" for name in untold)
+        raise WeightsError(f"the file's shapes do not tell {names}; give the numbers that it was trained with")
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _depth(shapes: Mapping[str, tuple[int, ...]], part: str, setting: str) -> dict[str, int]:
+    blocks = {name.split(".")[2] for name in shapes if name.startswith(f"{part}.blocks.")}
+    return {setting: len(blocks)}

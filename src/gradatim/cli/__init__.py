@@ -1,0 +1,17 @@
+"""The command line: one file a command, each parses, calls the library and prints."""
+
+import sys
+
+from gradatim.cli.app import app
+from gradatim.errors import GradatimError
+
+
+def main() -> None:
+    """Run the command line; an error of ours is one message on stderr and exit code 1."""
+    try:
+        app()
+    except GradatimError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except BrokenPipeError:
+        sys.exit(1)

@@ -1,0 +1,53 @@
+"""All commands in the order in which people meet them; importing them imports no torch."""
+
+import typer
+
+from gradatim.cli import (
+    convert,
+    demo,
+    evaluate,
+    fuse,
+    inspect,
+    lineage,
+    plan,
+    report,
+    run,
+    status,
+    systems,
+)
+
+app = typer.Typer(
+    name="gradatim",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help=(
+        "Train composite vision models in stages, with proof of where every weight came from.\n\n"
+        "Start with `gradatim demo`, then look at a plan: `gradatim plan maefuse/small`. "
+        "A PLAN is a YAML file or SYSTEM/RECIPE; `gradatim systems` lists both."
+    ),
+)
+
+for command in (
+    demo.demo,
+    systems.systems,
+    plan.plan,
+    run.run,
+    status.status,
+    report.report,
+    inspect.inspect,
+    convert.convert,
+    lineage.lineage,
+    evaluate.evaluate,
+    fuse.fuse,
+):
+    app.command()(command)
+
+
+@app.callback(invoke_without_command=True)
+def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
+    if version:
+        from gradatim import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit

@@ -1,0 +1,108 @@
+"""Batches of a stage in their one true order, from any step on.
+
+The order of an epoch is drawn from (seed, stage, epoch), a sample's augmentation from (seed, stage, epoch, index):
+so a resumed stage continues with the very batches that it would have seen, with any number of workers.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+from torch.utils.data import Dataset as TorchDataset
+
+from gradatim.data.dataset import Dataset
+from gradatim.data.random import keyed_generator
+
+Key = tuple[int, int]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOrder:
+    """Which samples each batch of a stage holds.
+
+    Args:
+        samples: number of samples.
+        batch_size: in one process.
+        seed: of the plan.
+        stage: name of the stage.
+        rank, world: this process, and how many share the samples.
+    """
+
+    samples: int
+    batch_size: int
+    seed: int
+    stage: str
+    rank: int = 0
+    world: int = 1
+
+    @property
+    def per_epoch(self) -> int:
+        """Batches of one epoch in each process; the last may be smaller."""
+        return -(-self.samples // (self.batch_size * self.world))
+
+    def epoch(self, epoch: int) -> list[list[Key]]:
+        """(epoch, index) of every sample in every batch of an epoch."""
+        order = keyed_generator(self.seed, self.stage, epoch).permutation(self.samples)
+        whole = self.batch_size * self.world
+        batches = [order[i : i + whole][self.rank :: self.world] for i in range(0, self.samples, whole)]
+        return [[(epoch, int(index)) for index in batch] for batch in batches]
+
+    def starting(self, batch: int, stop: int) -> Iterator[list[Key]]:
+        """Batches number `batch` to `stop` - 1, counted from the start of the stage."""
+        epoch, skip = divmod(batch, self.per_epoch)
+        while batch < stop:
+            for keys in self.epoch(epoch)[skip:]:
+                if batch == stop:
+                    return
+                yield keys
+                batch += 1
+            epoch, skip = epoch + 1, 0
+
+
+class _Keyed(TorchDataset[dict[str, Tensor]]):
+    """A data set addressed by (epoch, index), so that workers carry no state."""
+
+    def __init__(self, dataset: Dataset, fields: Sequence[str], seed: int, stage: str) -> None:
+        self.dataset, self.fields, self.seed, self.stage = dataset, tuple(fields), seed, stage
+
+    def __getitem__(self, key: Key) -> dict[str, Tensor]:
+        epoch, index = key
+        random = keyed_generator(self.seed, self.stage, epoch, index) if self.dataset.random else None
+        return self.dataset.sample(index, self.fields, random)
+
+
+class _Keys:
+    """A batch sampler that starts anywhere; iterated once."""
+
+    def __init__(self, order: BatchOrder, start: int, stop: int) -> None:
+        self.order, self.start, self.stop = order, start, stop
+
+    def __iter__(self) -> Iterator[list[Key]]:
+        return self.order.starting(self.start, self.stop)
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+def batches(
+    dataset: Dataset, fields: Sequence[str], order: BatchOrder, *, start: int, stop: int, workers: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Training batches number `start` to `stop` - 1, each a dict of fields with a batch axis first."""
+    keyed = _Keyed(dataset, fields, order.seed, order.stage)
+    sampler: Any = _Keys(order, start, stop)
+    loader: DataLoader[Any] = DataLoader(
+        keyed, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available()
+    )
+    return iter(loader)
+
+
+def plain_batches(
+    dataset: Dataset, fields: tuple[str, ...], batch_size: int
+) -> Iterator[tuple[list[int], dict[str, Any]]]:
+    """(indices, batch) in the data set's order, without augmentation: for validation and prediction."""
+    for start in range(0, len(dataset), batch_size):
+        indices = list(range(start, min(start + batch_size, len(dataset))))
+        yield indices, torch.utils.data.default_collate([dataset.sample(i, fields, None) for i in indices])

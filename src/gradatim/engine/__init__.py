@@ -1,0 +1,1 @@
+"""Carries plans out: device, parts, optimizer, loop, stage, run."""

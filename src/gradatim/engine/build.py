@@ -1,0 +1,31 @@
+"""Build parts: fresh weights that depend on the seed and the part's name alone."""
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradatim.data.random import keyed_seed
+from gradatim.errors import PlanError
+from gradatim.plan.plan import Plan
+from gradatim.system import System
+
+
+def settings_of(system: System, plan: Plan) -> Any:
+    """The system's settings of a plan's `model`, complete."""
+    return system.settings.model_validate(dict(plan.model))
+
+
+def build_part(system: System, settings: Any, part: str, seed: int) -> nn.Module:
+    """A part with fresh weights, on the CPU, whatever else is built before it."""
+    if part not in system.parts:
+        raise PlanError(f"system {system.name!r} has no part {part!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(keyed_seed(seed, "init", part))
+        return system.parts[part](settings)
+
+
+def outline_part(system: System, settings: Any, part: str) -> nn.Module:
+    """A part without memory: names, shapes and types, on the meta device."""
+    with torch.device("meta"):
+        return system.parts[part](settings)

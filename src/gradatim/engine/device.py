@@ -1,0 +1,42 @@
+"""Device and processes: the one file that knows where a stage runs and how many run it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where this process computes.
+
+    Args:
+        device: of tensors.
+        rank, world: this process and the number of processes.
+    """
+
+    device: torch.device
+    rank: int = 0
+    world: int = 1
+
+    def send(self, batch: Any) -> Any:
+        """A batch on this device; dicts and tensors."""
+        if self.device.type == "cpu":
+            return batch
+        if isinstance(batch, torch.Tensor):
+            return batch.to(self.device, non_blocking=True)
+        return {name: self.send(value) for name, value in batch.items()}
+
+    def seed(self, seed: int) -> None:
+        """Seed what dropout draws from on this device; `torch.manual_seed` would visit every device."""
+        if self.device.type == "cuda":
+            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
+        else:
+            torch.default_generator.manual_seed(seed)
+
+
+def this_place(device: str | None = None) -> Place:
+    """The device asked for, or a GPU where there is one."""
+    if device is not None:
+        return Place(torch.device(device))
+    return Place(torch.device("cuda", 0) if torch.cuda.is_available() else torch.device("cpu"))

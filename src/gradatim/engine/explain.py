@@ -1,0 +1,104 @@
+"""What a plan will do, stage by stage and part by part, before anything runs."""
+
+from typing import Any
+
+from torch import nn
+
+from gradatim.engine.build import outline_part, settings_of
+from gradatim.engine.memory import estimate
+from gradatim.engine.run import checked_plan, document_of
+from gradatim.engine.sources import Builder, check_sources, described
+from gradatim.engine.stage import converted_options
+from gradatim.errors import GradatimError
+from gradatim.parts import State, part_states
+from gradatim.plan import Document, Finding, Plan, Stage, raise_all
+from gradatim.plan.sources import Source
+from gradatim.system import System
+
+
+def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str, Any]:
+    """Check a plan and tell what each stage does with each part.
+
+    Args:
+        plan: the plan or its document.
+        system: where it is not one that can be found by name.
+
+    Returns:
+        JSON values: `system`, `stages` with their `parts` (state, arrays, values, origin, lr), losses and
+        estimated `memory` in bytes, `warnings`, and `unusable`: sources that cannot be used as they are now.
+
+    Raises:
+        PlanError: with all that is wrong.
+    """
+    document = document_of(plan) if isinstance(plan, Plan) else plan
+    written, system, warnings = checked_plan(document, system)
+    resolved = written.resolved()
+    settings = settings_of(system, resolved)
+    outlines = {part: outline_part(system, settings, part) for part in system.parts}
+    origins: dict[str, str] = {}
+    stages, wrong = [], []
+    for index, stage in enumerate(resolved.stages):
+        origins |= {part: described(source) for part, source in stage.init.items()}
+        told, finding = _stage(system, stage, settings, outlines, origins)
+        stages.append(told)
+        wrong += [Finding(("stages", index), finding)] if finding else []
+        trained = {name.partition(".")[0] for name in stage.trained()}
+        origins |= dict.fromkeys(trained, f"stage {stage.name}")
+    raise_all(document, wrong)
+    builder = Builder(system=system, settings=settings, seed=resolved.seed, allow=resolved.allow)
+    return {
+        "system": system.name,
+        "seed": resolved.seed,
+        "model": settings.model_dump(mode="json"),
+        "stages": stages,
+        "warnings": [f"{document.where(finding.place)}: {finding.message}" for finding in warnings],
+        "unusable": check_sources(resolved.stages, builder),
+    }
+
+
+def _stage(
+    system: System, stage: Stage, settings: Any, outlines: dict[str, nn.Module], origins: dict[str, str]
+) -> tuple[dict[str, Any], str | None]:
+    steps = system.read_tasks[stage.task].names
+    states = part_states(system.parts, steps, stage.trained())
+    used = {part: outlines[part] for part, state in states.items() if state is not State.UNUSED}
+    data = system.data.settings.model_validate(dict(stage.data))
+    wrong, memory = None, None
+    try:
+        options = converted_options(system, stage)
+        memory = estimate(system, stage, options, used, system.data.shapes(data, settings))
+    except GradatimError as error:
+        wrong = f"stage {stage.name!r}: {error}"
+    told = {
+        "name": stage.name,
+        "task": stage.task,
+        "length": f"{stage.steps} steps" if stage.steps else f"{stage.epochs} epochs",
+        "batch_size": stage.batch_size,
+        "losses": {name: dict(training.losses) for name, training in stage.trainings().items()},
+        "memory": memory,
+        "parts": {part: _part(part, state, stage, outlines[part], origins) for part, state in states.items()},
+    }
+    return told, wrong
+
+
+def _part(part: str, state: State, stage: Stage, outline: nn.Module, origins: dict[str, str]) -> dict[str, Any]:
+    arrays = outline.state_dict()
+    source: Source | None = stage.init.get(part)
+    return {
+        "state": str(state),
+        "arrays": len(arrays),
+        "values": sum(array.numel() for array in arrays.values()),
+        "origin": None if state is State.UNUSED else described(source) if source is not None else origins.get(part),
+        "lr": _rate(part, stage) if state is State.TRAINED else None,
+    }
+
+
+def _rate(part: str, stage: Stage) -> float | dict[str, float]:
+    """Learning rate of a trained part, or of each of its trained children."""
+    rates = {
+        path: how.lr if how.lr is not None else training.lr
+        for training in stage.trainings().values()
+        for path, how in training.train.items()
+        if path.partition(".")[0] == part
+    }
+    return rates[part] if list(rates) == [part] else rates

@@ -1,0 +1,93 @@
+"""Memory of a stage, estimated without allocating any: the task runs on tensors that have shapes only."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradatim.engine.module import build_computation
+from gradatim.errors import GradatimError
+from gradatim.parts import named_trained, set_trainable
+from gradatim.plan.stage import Stage
+from gradatim.system import System
+from gradatim.task import store
+
+_MOMENTS = {"adamw": 2, "adam": 2, "sgd": 1}
+
+
+def estimate(
+    system: System,
+    stage: Stage,
+    options: Mapping[str, Any],
+    parts: Mapping[str, nn.Module],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> dict[str, int | None]:
+    """Bytes that a training step needs.
+
+    Args:
+        system, stage, options: what runs.
+        parts: of the stage, on the meta device; their freezing is changed.
+        shapes: of each field of one sample.
+
+    Returns:
+        `weights`, `gradients`, `optimizer`, `activations` (None where a step cannot run on shapes) and `total`.
+
+    Raises:
+        GradatimError: what a part says of shapes that do not fit.
+    """
+    set_trainable(parts, stage.trained())
+    weights = sum(_bytes(a) for part in parts.values() for a in part.state_dict().values())
+    gradients = optimizer = 0
+    for training in stage.trainings().values():
+        own = sum(_bytes(p) for _, _, p in named_trained(parts, training))
+        gradients += own
+        optimizer += own * _MOMENTS[training.optimizer.name]
+    activations = _activations(system, stage, options, parts, shapes)
+    total = weights + gradients + optimizer + (activations or 0)
+    return {
+        "weights": weights,
+        "gradients": gradients,
+        "optimizer": optimizer,
+        "activations": activations,
+        "total": total,
+    }
+
+
+def _bytes(array: Tensor) -> int:
+    return array.numel() * array.element_size()
+
+
+def _activations(
+    system: System,
+    stage: Stage,
+    options: Mapping[str, Any],
+    parts: Mapping[str, nn.Module],
+    shapes: Mapping[str, tuple[int, ...]],
+) -> int | None:
+    """Bytes that a forward pass keeps for its backward pass, parameters not counted."""
+    computation = build_computation(system, stage, options, parts)
+    weights = {id(p) for part in parts.values() for p in part.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        if id(tensor) not in weights and id(tensor) not in kept:
+            kept[id(tensor)] = _bytes(tensor)
+            alive.append(tensor)
+        return tensor
+
+    found: dict[str, Any] = {**parts, "generator": torch.Generator()}
+    try:
+        found |= {n: torch.empty(stage.batch_size, *shapes[n], device="meta") for n in computation.fields}
+        with torch.no_grad():
+            for names, step in computation.prefix:
+                store(found, names, step(found))
+        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+            for turn in computation.turns:
+                computation.module(turn.name, found)
+    except GradatimError:
+        raise
+    except (RuntimeError, NotImplementedError, TypeError, ValueError, KeyError):
+        return None
+    return sum(kept.values())

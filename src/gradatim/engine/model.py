@@ -1,0 +1,145 @@
+"""A finished model: its parts with weights and lineage, from a run, a file of ours or a foreign file."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from gradatim.engine.build import build_part
+from gradatim.errors import RunError, WeightsError, problems, unknown
+from gradatim.find import find_system
+from gradatim.runs.folder import RunFolder
+from gradatim.runs.lineage import Lineage, Origin
+from gradatim.system import System
+from gradatim.task import Value
+from gradatim.weights import Weights, file_digest, header_of, part_digest, parts_of, read_weights, recognised, transfer
+from gradatim.weights.layout import translate
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """Parts that can be run.
+
+    Args:
+        system: the system.
+        settings: sizes of the parts.
+        parts: in evaluation mode, by name.
+        lineage: of each part.
+    """
+
+    system: System
+    settings: Any
+    parts: Mapping[str, nn.Module]
+    lineage: Mapping[str, Lineage]
+
+    def to(self, device: torch.device | str) -> "Model":
+        """Move the parts; returns this model."""
+        for part in self.parts.values():
+            part.to(device)
+        return self
+
+    @torch.no_grad()
+    def compute(self, task: str, sample: Mapping[str, Value], want: Sequence[str]) -> dict[str, Value]:
+        """Run the steps of a task that lead to the wanted values; see `gradatim.Task.compute`."""
+        return self.system.read_tasks[task].compute(self.parts, sample, want=want)
+
+
+def load_run(folder: str | Path) -> Model:
+    """The model that a run ended with, or, of an unfinished run, what its finished stages hold.
+
+    Raises:
+        RunError: no run, or no finished stage.
+    """
+    run = RunFolder(Path(folder))
+    if not run.exists():
+        raise RunError(f"{folder}: no run there")
+    if run.model.is_file():
+        return load_model(run.model)
+    records = run.stage_records()
+    if not records:
+        raise RunError(f"{folder}: no stage is finished yet")
+    files = [run.stage(int(record["number"]), name) / "weights.safetensors" for name, record in records.items()]
+    return _from_own([read_weights(file) for file in files])
+
+
+def load_model(
+    path: str | Path, *, system: str | None = None, settings: Mapping[str, Any] | None = None, layout: str | None = None
+) -> Model:
+    """The model of a run's folder or of a file.
+
+    Args:
+        path: a run, a file that gradatim wrote, or a foreign checkpoint of one of the system's layouts.
+        system: needed for foreign files.
+        settings: of a foreign file's model; what the file's shapes tell need not be given.
+        layout: of a foreign file; None takes the one that explains it.
+
+    Raises:
+        RunError, WeightsError: there is no complete model.
+    """
+    path = Path(path)
+    if path.is_dir():
+        return load_run(path)
+    weights = read_weights(path)
+    if header_of(weights):
+        return _from_own([weights])
+    if system is None:
+        raise WeightsError(f"{path}: gradatim did not write this file; say which system it is of")
+    return _from_foreign(weights, find_system(system), dict(settings or {}), layout)
+
+
+def _from_own(files: Sequence[Weights]) -> Model:
+    header = header_of(files[-1])
+    system = find_system(header["system"])
+    settings = system.settings.model_validate(header["model"])
+    parts, lineage = {}, {}
+    for weights in files:
+        told = header_of(weights)["lineage"]
+        for name in parts_of(weights):
+            parts[name] = build_part(system, settings, name, 0)
+            transfer(weights, {name: parts[name]}, layout="gradatim")
+            lineage[name] = Lineage.from_json(told[name])
+            if lineage[name].digest != part_digest(parts[name]):
+                raise WeightsError(f"{weights.path}: part {name!r} is not what its lineage says; the file was changed")
+    return Model(system=system, settings=settings, parts=_ready(parts), lineage=lineage)
+
+
+def _from_foreign(weights: Weights, system: System, given: dict[str, Any], layout: str | None) -> Model:
+    names = [layout] if layout else recognised(weights, system.layouts)
+    if not names or names[0] not in system.layouts:
+        found = unknown("layout", layout, system.layouts) if layout else "its names fit no layout of the system"
+        examples = ", ".join(list(weights.arrays)[:4])
+        raise WeightsError(f"{weights.path}: {found} ({examples}, ...)")
+    table = system.layouts[names[0]]
+    made = translate(table, weights.arrays).made
+    arrays = {ours: how.make([weights.arrays[name] for name in how.sources]) for ours, how in made.items()}
+    fixed = {setting: values[0] for part in table.requires.values() for setting, values in part.items()}
+    shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    try:
+        guessed = dict(system.sizes(shapes, given)) if system.sizes else {}
+    except WeightsError as error:
+        raise WeightsError(f"{weights.path}: {error}") from error
+    settings = system.settings.model_validate({**guessed, **fixed, **given})
+    present = [part for part in system.parts if any(name.startswith(f"{part}.") for name in arrays)]
+    parts = {part: build_part(system, settings, part, 0) for part in present}
+    transfer(weights, parts, layout=table)
+    detail = {"file": str(weights.path.resolve()), "file_digest": file_digest(weights.path), "layout": table.name}
+    lineage = {
+        name: Lineage(part=name, origin=Origin(kind="checkpoint", digest=part_digest(part), detail=detail))
+        for name, part in parts.items()
+    }
+    return Model(system=system, settings=settings, parts=_ready(parts), lineage=lineage)
+
+
+def _ready(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:
+    return {name: part.eval().requires_grad_(False) for name, part in parts.items()}
+
+
+def need_parts(model: Model, names: Sequence[str], purpose: str) -> None:
+    """Raise WeightsError where a model lacks parts."""
+    missing = [name for name in names if name not in model.parts]
+    if missing:
+        have = ", ".join(model.parts)
+        raise WeightsError(problems(f"{purpose} needs parts that this model does not have (it has {have}):", missing))

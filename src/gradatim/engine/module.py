@@ -1,0 +1,135 @@
+"""The root module of a stage: the parts from the first trained step on, those steps, and the losses."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradatim.plan.graph import trained_steps
+from gradatim.plan.stage import Stage, Training
+from gradatim.system import System
+from gradatim.task import Call, store
+
+Bound = tuple[tuple[str, ...], Callable[[Mapping[str, Any]], Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """One update of a stage, ready to run.
+
+    Args:
+        name: of the update.
+        training: its settings.
+        steps: bound steps from the first trained one on, that lead to its losses.
+        losses: (name, weight, bound loss).
+    """
+
+    name: str
+    training: Training
+    steps: tuple[Bound, ...]
+    losses: tuple[tuple[str, float, Callable[[Mapping[str, Any]], Tensor]], ...]
+
+
+def bound_steps(calls: Sequence[Call], options: Mapping[str, Any]) -> tuple[Bound, ...]:
+    """Steps with their options put in, and the names of what they make."""
+    return tuple((call.names.makes, call.bound(options)) for call in calls)
+
+
+class StageModule(nn.Module):
+    """Runs the trained part of a task, and its losses.
+
+    Args:
+        parts: of the steps in `turns`.
+        turns: by name.
+    """
+
+    def __init__(self, parts: Mapping[str, nn.Module], turns: Mapping[str, Turn]) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(parts)
+        self._modules_by_name = dict(parts)
+        self._turns = dict(turns)
+
+    def forward(self, turn: str, values: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
+        """(weighted total, detached terms (L,)) of one update.
+
+        Args:
+            turn: name of the update.
+            values: what the frozen prefix made, the sample's fields, the generator.
+        """
+        chosen = self._turns[turn]
+        found = {**self._modules_by_name, **values}
+        for names, step in chosen.steps:
+            store(found, names, step(found))
+        total: Tensor | None = None
+        terms = []
+        for _, weight, loss in chosen.losses:
+            term = loss(found)
+            terms.append(term.detach())
+            weighted = term if weight == 1 else term * weight
+            total = weighted if total is None else total + weighted
+        assert total is not None
+        return total, torch.stack(terms).float()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Computation:
+    """What a stage computes for each batch.
+
+    Args:
+        fields: of the sample that are read.
+        prefix: bound steps that depend on no trained part.
+        prefix_parts: parts that they use.
+        turns: updates, in order.
+        module: the rest.
+        random: whether a step draws from the counted generator.
+    """
+
+    fields: tuple[str, ...]
+    prefix: tuple[Bound, ...]
+    prefix_parts: tuple[str, ...]
+    turns: tuple[Turn, ...]
+    module: StageModule
+    random: bool
+
+
+def build_computation(
+    system: System, stage: Stage, options: Mapping[str, Any], parts: Mapping[str, nn.Module]
+) -> Computation:
+    """Cut a stage's task into the frozen prefix and the rest, and keep only what its losses need."""
+    task = system.read_tasks[stage.task]
+    live = {names.name for names in trained_steps(task.names, stage.trained())}
+    wants = {
+        name: [value for loss in training.losses for value in system.read_losses[loss].names.needs]
+        for name, training in stage.trainings().items()
+    }
+    needed = task.chosen([value for want in wants.values() for value in want])
+    prefix = [call for call in needed if call.names.name not in live]
+    turns = {}
+    for name, training in stage.trainings().items():
+        steps = [call for call in task.chosen(wants[name]) if call.names.name in live]
+        losses = tuple(
+            (loss, weight, system.read_losses[loss].bound(options)) for loss, weight in training.losses.items()
+        )
+        turns[name] = Turn(name=name, training=training, steps=bound_steps(steps, options), losses=losses)
+    used = dict.fromkeys(part for call in needed if call.names.name in live for part in call.names.parts)
+    made = {name for call in task.steps for name in call.names.makes}
+    read = [name for call in needed for name in call.names.needs] + [value for want in wants.values() for value in want]
+    return Computation(
+        fields=tuple(dict.fromkeys(name for name in read if name not in made)),
+        prefix=bound_steps(prefix, options),
+        prefix_parts=tuple(dict.fromkeys(part for call in prefix for part in call.names.parts)),
+        turns=tuple(turns.values()),
+        module=StageModule({part: parts[part] for part in used}, turns),
+        random=any(call.names.random for call in needed),
+    )
+
+
+def only_learns(turn: Turn, turns: Sequence[Turn], parts: Mapping[str, nn.Module]) -> None:
+    """Let gradients reach the parameters of one update only; changes the others' `requires_grad`."""
+    for other in turns:
+        for path in other.training.train:
+            root, _, child = path.partition(".")
+            learner = parts[root].get_submodule(child) if child else parts[root]
+            learner.requires_grad_(other is turn)

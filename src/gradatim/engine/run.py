@@ -1,0 +1,368 @@
+"""A run: all stages of a plan in order, each reused, resumed or trained, in one folder."""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gradatim.data.dataset import Dataset
+from gradatim.engine.build import settings_of
+from gradatim.engine.device import Place, this_place
+from gradatim.engine.loop import Observer, Tick
+from gradatim.engine.sources import Builder, check_sources, load_sources
+from gradatim.engine.stage import StageJob, run_stage, used_parts
+from gradatim.engine.store import PartStore
+from gradatim.errors import DataError, GradatimError, PlanError, RunError, WeightsError, unknown
+from gradatim.files import write_text
+from gradatim.find import code_digest, find_system
+from gradatim.plan import Document, Finding, Plan, Stage, StageSource, check, interpret, raise_all, write_yaml
+from gradatim.runs.environment import environment, version
+from gradatim.runs.events import EventLog
+from gradatim.runs.folder import RunFolder, next_folder, read_json
+from gradatim.runs.keys import differences, stage_key
+from gradatim.runs.lineage import Lineage
+from gradatim.system import System
+from gradatim.weights import write_weights
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What a run ended with.
+
+    Args:
+        folder: of the run.
+        stages: record of each stage by name.
+        model: the file with all parts.
+    """
+
+    folder: Path
+    stages: Mapping[str, Mapping[str, Any]]
+    model: Path
+
+
+@dataclass(kw_only=True)
+class _Run:
+    """State of a run in progress."""
+
+    plan: Plan
+    system: System
+    folder: RunFolder
+    place: Place
+    observe: Observer
+    tick: Tick
+    builder: Builder
+    code: str
+    data: dict[str, tuple[Dataset, Dataset | None, str]] = field(default_factory=dict)
+
+
+def checked_plan(document: Document, system: System | None = None) -> tuple[Plan, System, tuple[Finding, ...]]:
+    """A plan that passed every check, its system, and warnings.
+
+    Raises:
+        PlanError: with all that is wrong.
+    """
+    read = interpret(document)
+    if system is None:
+        name = read.plan.system if read.plan else ""
+        try:
+            system = find_system(name)
+        except PlanError as error:
+            raise_all(document, (*read.findings, Finding(("system",), str(error))))
+            raise
+    findings = check(document, read, system.vocabulary)
+    raise_all(document, findings)
+    assert read.plan is not None
+    return read.plan, system, tuple(finding for finding in findings if not finding.error)
+
+
+def document_of(plan: Plan, name: str = "plan") -> Document:
+    """A plan made in Python as a document, so that it is checked as a file is."""
+    return Document(name=name, tree=plan.model_dump(mode="json", exclude_unset=True, by_alias=True))
+
+
+def run(
+    plan: Plan | Document,
+    out: Path | None = None,
+    *,
+    system: System | None = None,
+    stages: Sequence[str] = (),
+    once: bool = False,
+    device: str | None = None,
+    observe: Observer | None = None,
+    tick: Tick | None = None,
+) -> RunResult:
+    """Carry out a plan, or go on with it where `out` holds an unfinished run of the same plan.
+
+    Args:
+        plan: the plan, or its document, whose places errors then name.
+        out: folder of the run; None makes `runs/SYSTEM-n`.
+        system: where it is not one that can be found by name.
+        stages: names to carry out; earlier ones must be finished. Empty carries out all.
+        once: one batch through every stage, in a folder that is removed.
+        device: such as `cpu` or `cuda:0`.
+        observe: receives every event as a dict.
+        tick: receives (steps done, steps in all) after each step.
+
+    Raises:
+        PlanError, WeightsError, DataError: before anything is trained, with all that is wrong.
+        GuardError: a stage broke a promise and was stopped.
+        RunError: the folder holds something else.
+    """
+    document = document_of(plan) if isinstance(plan, Plan) else plan
+    written, system, _ = checked_plan(document, system)
+    if once:
+        with tempfile.TemporaryDirectory(prefix="gradatim-once-") as brief:
+            return _run(_shortened(written.resolved()), system, Path(brief) / "run", stages, device, observe, tick)
+    folder = out or next_folder(Path("runs"), written.system)
+    return _run(written.resolved(), system, folder, stages, device, observe, tick)
+
+
+def _shortened(plan: Plan) -> Plan:
+    """The plan with one optimizer step of one batch in every stage."""
+    stages = tuple(
+        stage.model_copy(update={"epochs": None, "steps": 1, "accumulate": 1, "log_every": 1}) for stage in plan.stages
+    )
+    return plan.model_copy(update={"stages": stages})
+
+
+def _run(
+    plan: Plan,
+    system: System,
+    folder: Path,
+    stages: Sequence[str],
+    device: str | None,
+    observe: Observer | None,
+    tick: Tick | None,
+) -> RunResult:
+    _check_stage_names(plan, stages)
+    run_folder = RunFolder(folder)
+    log = EventLog(run_folder.events)
+    state = _Run(
+        plan=plan,
+        system=system,
+        folder=run_folder,
+        place=this_place(device),
+        code=code_digest(system),
+        observe=_both(log.write, observe),
+        tick=tick or (lambda done, total: None),
+        builder=Builder(system=system, settings=settings_of(system, plan), seed=plan.seed, allow=plan.allow),
+    )
+    _check_folder(state)
+    _check_before(state)
+    with run_folder.locked():
+        write_text(run_folder.plan, write_yaml(plan.model_dump(mode="json", exclude_unset=True, by_alias=True)))
+        run_folder.write_record(state="running", system=system.name, **environment())
+        try:
+            records = _run_stages(state, stages)
+        except GradatimError as error:
+            run_folder.write_record(state="stopped", error=str(error))
+            state.observe({"event": "run", "state": "stopped", "error": str(error)})
+            raise
+        finished = len(records) == len(plan.stages)
+        run_folder.write_record(state="finished" if finished else "partly finished", error=None)
+        state.observe({"event": "run", "state": "finished"})
+        log.close()
+    return RunResult(folder=folder, stages=records, model=run_folder.model)
+
+
+def _both(write: Observer, observe: Observer | None) -> Observer:
+    """Write every event down, then hand it on."""
+
+    def receive(event: dict[str, Any]) -> None:
+        write(event)
+        if observe is not None:
+            observe(event)
+
+    return receive
+
+
+def _check_stage_names(plan: Plan, stages: Sequence[str]) -> None:
+    known = [stage.name for stage in plan.stages]
+    wrong = [unknown("stage", name, known) for name in stages if name not in known]
+    if wrong:
+        raise PlanError("\n".join(wrong))
+
+
+def _check_folder(state: _Run) -> None:
+    """Refuse a folder that holds something else, or a run of another plan."""
+    folder = state.folder
+    if not folder.exists():
+        if folder.path.is_dir() and any(child.name != ".lock" for child in folder.path.iterdir()):
+            raise RunError(f"{folder.path}: the folder is not empty and holds no run; choose another one")
+        return
+    new = write_yaml(state.plan.model_dump(mode="json", exclude_unset=True, by_alias=True))
+    if folder.plan.read_text(encoding="utf-8") != new:
+        raise RunError(
+            f"{folder.path}: holds a run of another plan, which is left as it is. Choose another folder: "
+            "stages that are equal are taken over from their neighbor, not trained again"
+        )
+
+
+def _check_before(state: _Run) -> None:
+    """Open all data and check all files that weights come from, before anything is trained."""
+    finished = state.folder.stage_records() if state.folder.exists() else {}
+    ahead = [stage for stage in state.plan.stages if stage.name not in finished]
+    wrong = check_sources(ahead, state.builder)
+    for stage in state.plan.stages:
+        try:
+            state.data[stage.name] = _open(state, stage)
+        except DataError as error:
+            wrong.append(f"stage {stage.name!r}: {error}")
+    if wrong:
+        raise SourceError("\n".join(dict.fromkeys(wrong)))
+
+
+class SourceError(DataError, WeightsError):
+    """Weights or data that a plan names cannot be used; nothing was trained."""
+
+
+def _open(state: _Run, stage: Stage) -> tuple[Dataset, Dataset | None, str]:
+    kind = state.system.data
+    settings = kind.settings.model_validate(dict(stage.data))
+    train = kind.open(settings, "train")
+    if not len(train):
+        raise DataError("the training set is empty")
+    validate = kind.open(settings, "validate") if stage.validation else None
+    if validate is not None and not len(validate):
+        raise DataError("`validate` names a metric, but no samples are held out for validation")
+    digest = train.digest() + (validate.digest() if validate is not None else "")
+    return train, validate, digest
+
+
+def _run_stages(state: _Run, only: Sequence[str]) -> dict[str, dict[str, Any]]:
+    store = PartStore(state.builder)
+    records: dict[str, dict[str, Any]] = {}
+    for number, stage in enumerate(state.plan.stages, start=1):
+        finished = state.folder.stage(number, stage.name) / "stage.json"
+        if finished.is_file():
+            records[stage.name] = _take_finished(state, stage, finished, store)
+        elif only and stage.name not in only:
+            break
+        else:
+            records[stage.name] = _carry_out(state, stage, number, store)
+    else:
+        _write_model(state, store)
+    missing = [name for name in only if name not in records]
+    if missing:
+        raise RunError(f"stage {missing[0]!r} cannot run: the stages before it are not finished")
+    return records
+
+
+def _key(state: _Run, stage: Stage, weights: Mapping[str, str]) -> dict[str, str]:
+    return stage_key(
+        stage,
+        seed=state.plan.seed,
+        model=state.builder.settings.model_dump(mode="json"),
+        parts=weights,
+        data=state.data[stage.name][2],
+        code=state.code,
+        version=version(),
+    )
+
+
+def _take_finished(state: _Run, stage: Stage, path: Path, store: PartStore) -> dict[str, Any]:
+    """Take over a stage that this run has finished, if it is still what the plan asks for."""
+    record = read_json(path)
+    changed = [name for name in differences(record, _key(state, stage, {})) if name != "weights"]
+    if changed:
+        raise RunError(
+            f"{path.parent}: the stage is finished, but {', '.join(changed)} changed since; it is left as it is. "
+            f"Start a new run: gradatim run {state.folder.plan}"
+        )
+    lineages = {name: Lineage.from_json(value) for name, value in read_json(path.with_name("lineage.json")).items()}
+    store.put_files(path.with_name("weights.safetensors"), lineages, tuple(record["saved"]))
+    state.observe({"event": "stage", "stage": stage.name, "state": "reused", "from": str(path.parent)})
+    return record
+
+
+def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict[str, Any]:
+    """Train a stage, or take it over from a neighboring run that has an equal one."""
+    introduced = _bring_parts(state, stage, store)
+    weights = {part: store.lineage(part).digest for part in used_parts(state.system, stage)}
+    key = _key(state, stage, weights)
+    folder = state.folder.stage(number, stage.name)
+    twin = _equal_stage(state, key["key"], stage, introduced)
+    if twin is not None:
+        _link(twin, folder)
+        return _take_finished(state, stage, folder / "stage.json", store)
+    train, validate, _ = state.data[stage.name]
+    job = StageJob(
+        system=state.system,
+        stage=stage,
+        seed=state.plan.seed,
+        number=number,
+        key=key,
+        folder=folder,
+        run=str(state.folder.path),
+        model=state.builder.settings.model_dump(mode="json"),
+        train=train,
+        validate=validate,
+        place=state.place,
+        observe=state.observe,
+        tick=state.tick,
+    )
+    return run_stage(job, store, introduced)
+
+
+def _bring_parts(state: _Run, stage: Stage, store: PartStore) -> tuple[str, ...]:
+    """Bring the parts that a stage names in `init`; those whose weights are new to the run."""
+    outside = [part for part, source in stage.init.items() if not isinstance(source, StageSource)]
+    store.put(load_sources(stage, state.builder, outside))
+    for part, source in stage.init.items():
+        if isinstance(source, StageSource):
+            store.put({part: _from_stage(state, source, part)})
+    return tuple(stage.init)
+
+
+def _from_stage(state: _Run, source: StageSource, part: str) -> Any:
+    """A part as an earlier stage of this run ended with it."""
+    past = PartStore(state.builder)
+    for number, stage in enumerate(state.plan.stages, start=1):
+        folder = state.folder.stage(number, stage.name)
+        lineages = {name: Lineage.from_json(value) for name, value in read_json(folder / "lineage.json").items()}
+        past.put_files(folder / "weights.safetensors", lineages, tuple(read_json(folder / "stage.json")["saved"]))
+        if stage.name == source.stage:
+            break
+    name = source.part or part
+    if name not in past.names():
+        raise RunError(f"stage {source.stage!r} and those before it have no weights of part {name!r}")
+    return past.copy(part, name)
+
+
+def _equal_stage(state: _Run, key: str, stage: Stage, introduced: Sequence[str]) -> Path | None:
+    """A finished stage with this key in a run beside this one."""
+    for path in sorted(state.folder.path.parent.glob(f"*/[0-9][0-9]-{stage.name}/stage.json")):
+        record = read_json(path)
+        if record.get("key") == key and set(introduced) <= set(record["saved"]):
+            return path.parent
+    return None
+
+
+def _link(twin: Path, folder: Path) -> None:
+    """Take over a finished stage's files: hard links where the disk allows it, `stage.json` last."""
+    names = [
+        path.relative_to(twin) for path in sorted(twin.rglob("*")) if path.is_file() and "progress" not in path.parts
+    ]
+    for name in sorted(names, key=lambda name: name.name == "stage.json"):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        try:
+            os.link(twin / name, target)
+        except OSError:
+            shutil.copy2(twin / name, target)
+
+
+def _write_model(state: _Run, store: PartStore) -> None:
+    """Write all parts as they are after the last stage."""
+    lineages = {name: store.lineage(name) for name in store.names()}
+    header = {
+        "system": state.system.name,
+        "model": state.builder.settings.model_dump(mode="json"),
+        "stage": state.plan.stages[-1].name,
+        "lineage": {name: lineage.to_json() for name, lineage in lineages.items()},
+    }
+    write_weights(state.folder.model, {name: store.module(name).state_dict() for name in lineages}, header)

@@ -1,0 +1,223 @@
+"""Sources: weights from files, the hub, other runs, or fresh, into parts, with their lineage."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from gradatim.engine.build import build_part, outline_part
+from gradatim.errors import RunError, WeightsError, unknown
+from gradatim.plan.sources import CheckpointSource, FileSource, HubSource, RunSource, Source
+from gradatim.plan.stage import Stage
+from gradatim.runs.folder import RunFolder
+from gradatim.runs.lineage import Lineage, Origin
+from gradatim.system import System
+from gradatim.weights import (
+    Account,
+    Layout,
+    Weights,
+    Wish,
+    accounts,
+    file_digest,
+    header_of,
+    hub_file,
+    part_digest,
+    read_weights,
+    transfer,
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Builder:
+    """What parts are built from.
+
+    Args:
+        system: the system.
+        settings: its settings, complete.
+        seed: of the plan.
+        allow: rules not to be applied.
+    """
+
+    system: System
+    settings: Any
+    seed: int
+    allow: tuple[str, ...] = ()
+
+    def fresh(self, part: str) -> nn.Module:
+        """A part with fresh weights."""
+        return build_part(self.system, self.settings, part, self.seed)
+
+    def outline(self, part: str) -> nn.Module:
+        """A part without memory."""
+        return outline_part(self.system, self.settings, part)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loaded:
+    """A part with its weights and where they came from."""
+
+    module: nn.Module
+    lineage: Lineage
+    account: Account | None = None
+
+
+def load_sources(stage: Stage, builder: Builder, parts: Iterable[str]) -> dict[str, Loaded]:
+    """Load the parts that a stage takes from outside the plan: fresh, files, the hub and other runs.
+
+    Args:
+        stage: resolved.
+        builder: of parts.
+        parts: names in the stage's `init` to load.
+
+    Raises:
+        WeightsError: with the account of every source that does not fit; no part is returned.
+    """
+    loaded: dict[str, Loaded] = {}
+    wrong: list[str] = []
+    chosen = {part: stage.init[part] for part in parts}
+    for part, source in chosen.items():
+        if source == "fresh":
+            module = builder.fresh(part)
+            origin = Origin(kind="fresh", digest=part_digest(module), detail={"seed": builder.seed})
+            loaded[part] = Loaded(module=module, lineage=Lineage(part=part, origin=origin))
+    for path, group in by_file(chosen).items():
+        try:
+            loaded |= _load_file(path, group, builder)
+        except (WeightsError, RunError) as error:
+            wrong.append(str(error))
+    if wrong:
+        raise WeightsError("\n".join(dict.fromkeys(wrong)))
+    return loaded
+
+
+def check_sources(stages: Sequence[Stage], builder: Builder) -> list[str]:
+    """What is wrong with the files that stages take weights from; nothing is loaded or changed."""
+    wrong: list[str] = []
+    for stage in stages:
+        for path, group in by_file(stage.init).items():
+            try:
+                weights = read_weights(_located(path, group))
+                wishes = [_wish(part, source, builder.outline(part)) for part, source in group.items()]
+                table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
+                _check_settings(weights, table, group, builder)
+            except (WeightsError, RunError) as error:
+                wrong.append(f"stage {stage.name!r}: {error}")
+    return list(dict.fromkeys(wrong))
+
+
+def by_file(init: Mapping[str, Source]) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Group the parts that one file feeds by one layout: (kind, where, layout, resize) -> sources by part."""
+    groups: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for part, source in init.items():
+        if isinstance(source, CheckpointSource):
+            key: tuple[Any, ...] = ("checkpoint", str(source.checkpoint), source.layout)
+        elif isinstance(source, HubSource):
+            key = ("hub", source.hub, source.revision, source.file, source.layout)
+        elif isinstance(source, RunSource):
+            key = ("run", str(source.run), source.stage, source.part or part)
+        else:
+            continue
+        groups.setdefault(key, {})[part] = source
+    return groups
+
+
+def _located(key: tuple[Any, ...], group: Mapping[str, Any]) -> Path:
+    source = next(iter(group.values()))
+    if isinstance(source, HubSource):
+        return hub_file(source.hub, revision=source.revision, file=source.file)
+    if isinstance(source, RunSource):
+        return weights_in_run(source.run, source.stage, source.part or next(iter(group)))
+    return Path(source.checkpoint)
+
+
+def weights_in_run(run: Path, stage: str | None, part: str) -> Path:
+    """The file of a run that holds a part as it was after a stage, or after the last one.
+
+    Raises:
+        RunError: no such run, stage or part in it, or the stage is not finished.
+    """
+    folder = RunFolder(run)
+    if not folder.exists():
+        raise RunError(f"{run}: no run there")
+    records = folder.stage_records()
+    if stage is not None and stage not in records:
+        raise RunError(f"{run}: unknown finished stage: {unknown('stage', stage, records)}")
+    names = list(records)
+    upto = names[: names.index(stage) + 1] if stage else names
+    for name in reversed(upto):
+        if part in records[name]["saved"]:
+            return folder.stage(int(records[name]["number"]), name) / "weights.safetensors"
+    raise RunError(f"{run}: no finished stage has saved part {part!r}")
+
+
+def _layout(group: Mapping[str, Any]) -> str | None:
+    source = next(iter(group.values()))
+    return source.layout if isinstance(source, FileSource) else "gradatim"
+
+
+def _wish(part: str, source: Any, module: nn.Module) -> Wish:
+    more = {"rename": source.rename, "allow_missing": source.allow_missing, "resize": source.resize}
+    return Wish(
+        part=part, module=module, file_part=source.part or part, **(more if isinstance(source, FileSource) else {})
+    )
+
+
+def _load_file(key: tuple[Any, ...], group: Mapping[str, Any], builder: Builder) -> dict[str, Loaded]:
+    path = _located(key, group)
+    weights = read_weights(path)
+    modules = {part: builder.fresh(part) for part in group}
+    wishes = [_wish(part, source, modules[part]) for part, source in group.items()]
+    table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
+    _check_settings(weights, table, group, builder)
+    done = transfer(weights, wishes, layout=table)
+    told = header_of(weights).get("lineage", {})
+    digest = file_digest(path)
+    result = {}
+    for wish, account in zip(wishes, done, strict=True):
+        before = told.get(wish.file_part)
+        detail = {**_detail(group[wish.part]), "file": str(path.resolve()), "file_digest": digest, "layout": table.name}
+        if account.kept or account.resized or account.dropped:
+            detail["account"] = "; ".join(account.lines())
+        origin = Origin(kind=key[0], digest=part_digest(wish.module), detail=detail)
+        lineage = Lineage(part=wish.part, origin=origin, before=Lineage.from_json(before) if before else None)
+        result[wish.part] = Loaded(module=wish.module, lineage=lineage, account=account)
+    return result
+
+
+def _detail(source: Any) -> dict[str, Any]:
+    if isinstance(source, HubSource):
+        return {"hub": source.hub, "revision": source.revision}
+    if isinstance(source, RunSource):
+        return {"run": str(source.run), "stage": source.stage}
+    return {}
+
+
+def _check_settings(weights: Weights, table: Layout, group: Mapping[str, Any], builder: Builder) -> None:
+    """Refuse weights whose meaning depends on a setting that the plan's model has otherwise."""
+    recorded = header_of(weights).get("model", {})
+    ours = builder.settings.model_dump(mode="json")
+    for part, source in group.items():
+        file_part = source.part or part
+        demands = dict(table.requires.get(file_part, {}))
+        for name in builder.system.fixed.get(part, ()):
+            if name in recorded:
+                demands[name] = (recorded[name],)
+        for name, values in demands.items():
+            if ours.get(name) not in values and name not in builder.allow:
+                raise WeightsError(
+                    f"{weights.path}: part {file_part!r} was trained with {name} {' or '.join(map(repr, values))}, "
+                    f"the plan's model has {ours.get(name)!r}; set `model: {{{name}: {values[0]}}}`, or say "
+                    f"`allow: [{name}]` to go on training it with {ours.get(name)!r}"
+                )
+
+
+def described(source: Source | None) -> str:
+    """A source in a few words, for tables."""
+    if source is None:
+        return "stage before"
+    if isinstance(source, str):
+        return source
+    kind = next(kind for kind in ("checkpoint", "hub", "run", "stage") if hasattr(source, kind))
+    return f"{kind} {getattr(source, kind)}"

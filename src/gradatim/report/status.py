@@ -1,0 +1,47 @@
+"""How far a run is, from its folder alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from gradatim.errors import RunError
+from gradatim.plan.text import read_document
+from gradatim.runs.events import read_events
+from gradatim.runs.folder import RunFolder
+
+
+def run_status(path: Path) -> dict[str, Any]:
+    """State of a run and of each of its stages.
+
+    Raises:
+        RunError: there is no run.
+    """
+    folder = RunFolder(path)
+    if not folder.exists():
+        raise RunError(f"{path}: no run there")
+    record, events = folder.read_record(), read_events(folder.events)
+    finished = folder.stage_records()
+    names = [stage["name"] for stage in read_document(folder.plan).tree["stages"]]
+    return {
+        "run": str(path),
+        "state": record.get("state", "unknown"),
+        "error": record.get("error") or "",
+        "stages": [_stage(name, finished.get(name), [e for e in events if e.get("stage") == name]) for name in names],
+    }
+
+
+def _stage(name: str, record: Mapping[str, Any] | None, events: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    started = [e for e in events if e["event"] == "stage" and e["state"] == "started"]
+    steps = [e for e in events if e["event"] == "step"]
+    judged = [e for e in events if e["event"] == "validation" and e["best"]]
+    guards = [e for e in events if e["event"] == "guard"]
+    last = steps[-1] if steps else {}
+    return {
+        "name": name,
+        "state": "finished" if record else "begun" if started else "to do",
+        "step": record["steps"] if record else last.get("step", 0),
+        "steps": record["steps"] if record else started[-1]["steps"] if started else None,
+        "losses": ", ".join(f"{term} {float(value):.4g}" for term, value in last.get("losses", {}).items()),
+        "best": f"{judged[-1]['metric']} {float(judged[-1]['value']):.4g}" if judged else "",
+        "guards": "; ".join(guard["message"] for guard in guards),
+    }

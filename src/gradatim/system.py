@@ -1,0 +1,136 @@
+"""A system: what one research system offers to the core, as values."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from pydantic import BaseModel
+from torch import Tensor, nn
+
+from gradatim.data.dataset import Dataset
+from gradatim.errors import SystemDefinitionError, problems, unknown
+from gradatim.plan.plan import Plan
+from gradatim.plan.vocabulary import Rule, Vocabulary
+from gradatim.task import Call, Task, read_call, read_tasks
+from gradatim.weights.layout import Layout
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataKind:
+    """The data of a system.
+
+    Args:
+        settings: model of a stage's `data`.
+        open: (settings, split) -> data set; the split is `train` or `validate`.
+        fields: settings -> names that a sample holds.
+        shapes: (data settings, model settings) -> shape of each field of one sample, for checks and
+            estimates that need no data.
+    """
+
+    settings: type[BaseModel]
+    open: Callable[[Any, Any], Dataset]
+    fields: Callable[[Any], tuple[str, ...]]
+    shapes: Callable[[Any, Any], Mapping[str, tuple[int, ...]]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A figure of merit.
+
+    Args:
+        function: of values, by argument name -> one number a sample (B,), or their mean.
+        higher_is_better: which way is up.
+    """
+
+    function: Callable[..., Tensor]
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What one research system offers.
+
+    Args:
+        name: its folder's name.
+        summary: one sentence, for `gradatim systems`.
+        settings: model of a plan's `model`; all sizes are chosen in it.
+        parts: builder of each part, settings -> module with fresh weights.
+        tasks: steps of each task, functions decorated with `makes`.
+        losses: functions of values, by argument name -> scalar.
+        data: its data.
+        metrics: for validation.
+        layouts: tables of foreign checkpoints.
+        fixed: settings that a part's weights were trained with and are wrong without, by part; files record them.
+        sizes: (shapes by our array names, settings that are given) -> settings that a foreign file's shapes tell.
+        recipes: functions that return a published plan.
+        rules: its own checks of a plan.
+        pictures: values that are images, (B, 3, H, W) in [0, 1], for reports.
+
+    Raises:
+        SystemDefinitionError: steps, parts, losses and fields do not fit together.
+    """
+
+    name: str
+    summary: str
+    settings: type[BaseModel]
+    parts: Mapping[str, Callable[[Any], nn.Module]]
+    tasks: Mapping[str, Sequence[Callable[..., Any]]]
+    losses: Mapping[str, Callable[..., Tensor]]
+    data: DataKind
+    fields: tuple[str, ...]
+    metrics: Mapping[str, Metric] = field(default_factory=dict)
+    layouts: Mapping[str, Layout] = field(default_factory=dict)
+    fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    sizes: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, Any]], Mapping[str, Any]] | None = None
+    recipes: Mapping[str, Callable[[], Plan]] = field(default_factory=dict)
+    rules: Mapping[str, Rule] = field(default_factory=dict)
+    pictures: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        self._check_losses(self.read_tasks)
+
+    @cached_property
+    def read_tasks(self) -> Mapping[str, Task]:
+        """The tasks, their signatures read."""
+        try:
+            return read_tasks(self.tasks, self.parts, self.fields)
+        except SystemDefinitionError as error:
+            raise SystemDefinitionError(f"system {self.name!r}: {error}") from error
+
+    @cached_property
+    def read_losses(self) -> Mapping[str, Call]:
+        """The losses, their signatures read."""
+        return {name: read_call(function, self.parts, name) for name, function in self.losses.items()}
+
+    @cached_property
+    def read_metrics(self) -> Mapping[str, Call]:
+        """The metrics, their signatures read."""
+        return {name: read_call(metric.function, self.parts, name) for name, metric in self.metrics.items()}
+
+    def _check_losses(self, tasks: Mapping[str, Task]) -> None:
+        made = {name for task in tasks.values() for step in task.names for name in step.makes} | set(self.fields)
+        wrong = [f"{name!r} is both a loss and a metric" for name in sorted(set(self.losses) & set(self.metrics))]
+        for kind, calls in (("loss", self.read_losses), ("metric", self.read_metrics)):
+            for name, call in calls.items():
+                if call.names.parts:
+                    wrong.append(f"{kind} {name!r} takes part {call.names.parts[0]!r}; parts are for steps")
+                wrong += [f"{kind} {name!r}: {unknown('value', n, made)}" for n in call.names.needs if n not in made]
+        if wrong:
+            raise SystemDefinitionError(problems(f"system {self.name!r}:", wrong))
+
+    @cached_property
+    def vocabulary(self) -> Vocabulary:
+        """The names that plans are checked against."""
+        return Vocabulary(
+            system=self.name,
+            parts=tuple(self.parts),
+            tasks={name: task.names for name, task in self.read_tasks.items()},
+            losses={name: call.names for name, call in self.read_losses.items()},
+            metrics={name: call.names for name, call in self.read_metrics.items()},
+            layouts=(*self.layouts, "gradatim"),
+            settings=self.settings,
+            data=self.data.settings,
+            fields=self.data.fields,
+            rules=self.rules,
+        )
