@@ -1,1 +1,105 @@
-def evaluate() -> None: ...
+"""`gradatim evaluate`: how good fused pictures are, beside what needs no network."""
+
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from gradatim.cli.convert import settings_from
+from gradatim.cli.output import JSON, show, stderr
+
+if TYPE_CHECKING:
+    from gradatim.systems.maefuse.evaluate import Evaluation
+
+
+def evaluate(
+    target: Path = typer.Argument(
+        ..., metavar="RUN|FILE|FOLDER", help="A run, a file with a model, or a folder of fused pictures."
+    ),
+    data: list[Path] = typer.Option(
+        [], "--data", help="Folder with vi/ and ir/; default for a run: the pairs that it held out. Repeatable."
+    ),
+    out: Path = typer.Option(None, "--out", "-o", help="Keep the fused pictures of a model in this folder."),
+    overlap: float = typer.Option(0.25, "--overlap", min=0, max=0.9, help="As for `gradatim fuse`."),
+    per_image: bool = typer.Option(False, "--per-image", help="Also a row for every picture."),
+    data_range: float = typer.Option(255, "--data-range", help="Of SSIM; 2 for comparison with older papers."),
+    base: float = typer.Option(2.718281828459045, "--base", help="Of the logarithm in MI."),
+    device: str = typer.Option(None, "--device", help="cpu or cuda:0; default: a GPU where there is one."),
+    model: list[str] = typer.Option(
+        [], "--model", metavar="NAME=VALUE", help="A setting that a foreign checkpoint does not tell."
+    ),
+    json: bool = JSON,
+) -> None:
+    """Measure EN SD SF AG MI MSE PSNR CC SCD VIF Qabf SSIM, with the pixel average and maximum beside them.
+
+    Example: gradatim evaluate runs/maefuse-1, or: gradatim evaluate fused --data pairs
+    """
+    with tempfile.TemporaryDirectory(prefix="gradatim-evaluate-") as folder:
+        fused, roots = _fused(target, data, out or Path(folder), overlap, device, settings_from(model))
+        found = measured(fused, roots, data_range=data_range, base=base)
+    if json:
+        typer.echo(found.to_json())
+    else:
+        show_means(found)
+        if per_image:
+            _show_rows(found)
+
+
+def _fused(
+    target: Path, data: list[Path], out: Path, overlap: float, device: str | None, settings: dict[str, object]
+) -> tuple[Path, list[Path]]:
+    """Folder of fused pictures, made if the target is a model, and the folders of their pairs."""
+    from gradatim.cli.fusing import fuse_jobs, held_out_jobs
+    from gradatim.engine.device import this_place
+    from gradatim.engine.model import load_model
+    from gradatim.errors import DataError
+    from gradatim.systems.maefuse.predict import plan_jobs
+
+    is_run = (target / "plan.yaml").is_file()
+    if not data and not is_run:
+        raise DataError(f"{target}: say with --data which pairs its pictures are of")
+    if target.is_dir() and not is_run:
+        return target, data
+    place = this_place(device)
+    jobs = [job for root in data for job in plan_jobs(root, None, out)] if data else held_out_jobs(target, out)
+    loaded = load_model(target, system="maefuse", settings=settings).to(place.device)
+    fuse_jobs(loaded, jobs, device=place.device, overlap=overlap, batch_size=64)
+    return out, data or list(dict.fromkeys(job.pair.visible.parent.parent for job in jobs))
+
+
+def measured(fused: Path, roots: list[Path], **how: Any) -> "Evaluation":
+    """Measure a folder of fused pictures, with a bar; `how` as for `evaluate_folder`."""
+    from rich.progress import Progress
+
+    from gradatim.systems.maefuse.evaluate import evaluate_folder
+
+    with Progress(console=stderr(), disable=not sys.stderr.isatty(), transient=True) as progress:
+        task = progress.add_task("measuring", total=None)
+        return evaluate_folder(
+            fused, roots, subset=True, progress=lambda done, of: progress.update(task, completed=done, total=of), **how
+        )
+
+
+def show_means(found: "Evaluation") -> None:
+    """Print the mean of each metric by each method; the best in its direction is marked."""
+    from gradatim.report.tables import rows_table
+
+    names = list(next(iter(found.means.values())))
+    lower = {"MSE"}
+    rows = []
+    for name in names:
+        values = {method: means[name] for method, means in found.means.items()}
+        best = min(values.values()) if name in lower else max(values.values())
+        rows.append((name, *(f"{value:.4g}{' *' if value == best else ''}" for value in values.values())))
+    count = len({row.name for row in found.rows})
+    show(rows_table(f"mean of {count} pictures (* best)", ("metric", *found.means), rows))
+
+
+def _show_rows(found: "Evaluation") -> None:
+    from gradatim.report.tables import rows_table
+
+    names = list(found.rows[0].values)
+    rows = [(row.name, row.method, *(f"{row.values[name]:.3f}" for name in names)) for row in found.rows]
+    show(rows_table("each picture", ("picture", "method", *names), rows))

@@ -1,16 +1,12 @@
 """`gradatim fuse`: fuse infrared and visible pictures with a trained model."""
 
-import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import typer
 
 from gradatim.cli.convert import settings_from
-from gradatim.cli.output import JSON, show_json, stderr
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from gradatim.cli.output import JSON, show_json
 
 
 def fuse(
@@ -43,28 +39,16 @@ def fuse(
 
     Example: gradatim fuse runs/maefuse-1 --visible data/vi --infrared data/ir -o fused
     """
-    from rich.progress import track
-
+    from gradatim.cli.fusing import fuse_jobs
     from gradatim.engine.device import this_place
-    from gradatim.engine.model import load_model, need_parts
-    from gradatim.systems.maefuse.predict import fuse_pairs, plan_jobs
+    from gradatim.engine.model import load_model
+    from gradatim.systems.maefuse.predict import plan_jobs
 
     jobs = plan_jobs(visible, infrared, out, mode=mode)
     place = this_place(device)
     loaded = load_model(model, system="maefuse", settings=settings_from(settings)).to(place.device)
-    need_parts(loaded, ("encoder", "cfm", "mfm", "decoder"), "fusing")
-
-    def fuse_tiles(one: "Tensor", other: "Tensor") -> "Tensor":
-        fused = loaded.compute("fuse", {"visible": one, "infrared": other}, ("fused",))["fused"]
-        assert not isinstance(fused, dict)
-        return fused
-
-    size = loaded.settings.image_size
-    work = fuse_pairs(
-        jobs, fuse_tiles, size=size, mode=mode, overlap=overlap, batch_size=batch_size, device=place.device
-    )
-    done = list(track(work, "fusing", total=len(jobs), console=stderr(), disable=not sys.stderr.isatty()))
+    count = fuse_jobs(loaded, jobs, device=place.device, mode=mode, overlap=overlap, batch_size=batch_size)
     if json:
         show_json({"written": [str(job.output) for job in jobs]})
     else:
-        typer.echo(f"{len(done)} written to {out}")
+        typer.echo(f"{count} written to {out}")

@@ -47,8 +47,12 @@ class Model:
         return self.system.read_tasks[task].compute(self.parts, sample, want=want)
 
 
-def load_run(folder: str | Path) -> Model:
+def load_run(folder: str | Path, *, system: System | None = None) -> Model:
     """The model that a run ended with, or, of an unfinished run, what its finished stages hold.
+
+    Args:
+        folder: of the run.
+        system: where it is not one that can be found by name.
 
     Raises:
         RunError: no run, or no finished stage.
@@ -57,22 +61,26 @@ def load_run(folder: str | Path) -> Model:
     if not run.exists():
         raise RunError(f"{folder}: no run there")
     if run.model.is_file():
-        return load_model(run.model)
+        return load_model(run.model, system=system)
     records = run.stage_records()
     if not records:
         raise RunError(f"{folder}: no stage is finished yet")
     files = [run.stage(int(record["number"]), name) / "weights.safetensors" for name, record in records.items()]
-    return _from_own([read_weights(file) for file in files])
+    return _from_own([read_weights(file) for file in files], system)
 
 
 def load_model(
-    path: str | Path, *, system: str | None = None, settings: Mapping[str, Any] | None = None, layout: str | None = None
+    path: str | Path,
+    *,
+    system: System | str | None = None,
+    settings: Mapping[str, Any] | None = None,
+    layout: str | None = None,
 ) -> Model:
     """The model of a run's folder or of a file.
 
     Args:
         path: a run, a file that gradatim wrote, or a foreign checkpoint of one of the system's layouts.
-        system: needed for foreign files.
+        system: needed for foreign files; a name, or the system itself where it cannot be found by name.
         settings: of a foreign file's model; what the file's shapes tell need not be given.
         layout: of a foreign file; None takes the one that explains it.
 
@@ -80,19 +88,20 @@ def load_model(
         RunError, WeightsError: there is no complete model.
     """
     path = Path(path)
+    known = system if isinstance(system, System) else None
     if path.is_dir():
-        return load_run(path)
+        return load_run(path, system=known)
     weights = read_weights(path)
     if header_of(weights):
-        return _from_own([weights])
+        return _from_own([weights], known)
     if system is None:
         raise WeightsError(f"{path}: gradatim did not write this file; say which system it is of")
-    return _from_foreign(weights, find_system(system), dict(settings or {}), layout)
+    return _from_foreign(weights, known or find_system(str(system)), dict(settings or {}), layout)
 
 
-def _from_own(files: Sequence[Weights]) -> Model:
+def _from_own(files: Sequence[Weights], system: System | None) -> Model:
     header = header_of(files[-1])
-    system = find_system(header["system"])
+    system = system or find_system(header["system"])
     settings = system.settings.model_validate(header["model"])
     parts, lineage = {}, {}
     for weights in files:

@@ -161,10 +161,10 @@ def _run(
             run_folder.write_record(state="stopped", error=str(error))
             state.observe({"event": "run", "state": "stopped", "error": str(error)})
             raise
+        finally:
+            log.close()
         finished = len(records) == len(plan.stages)
         run_folder.write_record(state="finished" if finished else "partly finished", error=None)
-        state.observe({"event": "run", "state": "finished"})
-        log.close()
     return RunResult(folder=folder, stages=records, model=run_folder.model)
 
 

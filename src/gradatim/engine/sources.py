@@ -158,9 +158,16 @@ def _layout(group: Mapping[str, Any]) -> str | None:
 
 
 def _wish(part: str, source: Any, module: nn.Module) -> Wish:
-    more = {"rename": source.rename, "allow_missing": source.allow_missing, "resize": source.resize}
+    file_part = source.part or part
+    if not isinstance(source, FileSource):
+        return Wish(part=part, module=module, file_part=file_part)
     return Wish(
-        part=part, module=module, file_part=source.part or part, **(more if isinstance(source, FileSource) else {})
+        part=part,
+        module=module,
+        file_part=file_part,
+        rename=source.rename,
+        allow_missing=source.allow_missing,
+        resize=source.resize,
     )
 
 

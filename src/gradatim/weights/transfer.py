@@ -271,17 +271,6 @@ def _fullest(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Lay
     return [name for name in fitting if loaded[name] == max(loaded.values())]
 
 
-def _simplest(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
-    """Of several layouts that explain a file, those that leave the fewest arrays out on either side."""
-
-    def left_out(table: Layout) -> int:
-        done = [_planned(weights, wish, table)[0] for wish in wishes]
-        return sum(len(group) for one in done for group in (*one.dropped.values(), *one.kept.values()))
-
-    counts = {name: left_out(table) for name, table in layouts.items()}
-    return [name for name, count in counts.items() if count == min(counts.values())]
-
-
 def _explains(weights: Weights, wishes: Sequence[Wish], table: Layout) -> bool:
     try:
         return all(_planned(weights, wish, table)[0].complete for wish in wishes)

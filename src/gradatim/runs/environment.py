@@ -1,0 +1,31 @@
+"""What a run ran on: versions, machine, command."""
+
+import os
+import platform
+import sys
+from typing import Any
+
+import torch
+
+
+def environment() -> dict[str, Any]:
+    """Versions and machine, for `run.json`."""
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "gradatim": version(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "platform": platform.platform(),
+        "cpu_count": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "command": sys.argv,
+        "folder": os.getcwd(),  # noqa: PTH109 - a string for JSON
+    }
+
+
+def version() -> str:
+    """Version of gradatim."""
+    from gradatim import __version__
+
+    return __version__
