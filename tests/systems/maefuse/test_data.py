@@ -149,6 +149,8 @@ def test_the_digest_follows_contents_names_and_settings_but_not_places(tmp_path)
     root = tmp_path / "x"
     digests.append(open_pairs(PairSettings(root=root, size=8), "all").digest())
     digests.append(open_pairs(PairSettings(root=root, holdout=0), "train").digest())
+    by_share, by_name = (open_pairs(PairSettings(root=root, holdout=h), "train") for h in (0.3, ("b",)))
+    assert by_share.digest() == by_name.digest()
     (root / "vi" / "a.png").rename(root / "vi" / "0.png")
     (root / "ir" / "a.png").rename(root / "ir" / "0.png")
     digests.append(open_pairs(PairSettings(root=root), "all").digest())
