@@ -38,7 +38,12 @@ class Snapshot:
 
 
 def _write(path: Path, snapshot: Snapshot, key: str) -> None:
-    header = {"step": snapshot.step, "counters": snapshot.counters, "key": key, "digest": arrays_digest(snapshot.arrays)}
+    header = {
+        "step": snapshot.step,
+        "counters": snapshot.counters,
+        "key": key,
+        "digest": arrays_digest(snapshot.arrays),
+    }
     arrays = {name: array.contiguous() for name, array in snapshot.arrays.items()}
     replace_file(path, lambda temporary: save_file(arrays, temporary, metadata={"progress": json.dumps(header)}))
 
