@@ -8,16 +8,17 @@ encoder once for both images without a graph, and lets gradients pass through th
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from harness import in_turn, medians, options, show
 from torch import Tensor
 
 import gradatim
 from gradatim import Plan, Stage, find_system
 from gradatim.data.dataset import Dataset
 from gradatim.systems.maefuse import losses, steps
+from harness import in_turn, medians, options, show
 
 SYSTEM = find_system("maefuse")
 
@@ -119,7 +120,7 @@ def wait(device: str) -> None:
 def typical(moments: list[float], warmup: int) -> float:
     """Median time between steps after the first ones."""
     kept = moments[warmup - 1 :]
-    return statistics.median(later - earlier for earlier, later in zip(kept, kept[1:], strict=False))
+    return statistics.median(later - earlier for earlier, later in pairwise(kept))
 
 
 def main() -> None:
@@ -168,7 +169,8 @@ def main() -> None:
         ("speedup", f"{values['speedup']} x"),
         *((f"peak memory, {name}", f"{size / 1e9:.2f} GB") for name, size in peaks.items()),
     ]
-    title = f"train_CFM_fusion, {chosen.size} at {chosen.image}, batch {chosen.batch}, {chosen.precision}, {values['device']}"
+    where = f"batch {chosen.batch}, {chosen.precision}, {values['device']}"
+    title = f"train_CFM_fusion, {chosen.size} at {chosen.image}, {where}"
     show(title, rows, values, as_json=chosen.json)
 
 

@@ -7,16 +7,17 @@ look at the loss every 20 steps. The hand-written one does nothing else: no guar
 import statistics
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 import torch
-from harness import in_turn, medians, options, show
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 import gradatim
 from gradatim import DataKind, Plan, Stage, System, makes
+from harness import in_turn, medians, options, show
 
 WIDTH, BATCH, SAMPLES = 64, 32, 4096
 
@@ -100,7 +101,7 @@ SYSTEM = System(
 def typical(moments: list[float], warmup: int) -> float:
     """Median seconds a step over blocks of 100 steps; a block holds five logs and one snapshot."""
     kept = moments[warmup::100]
-    return statistics.median((later - earlier) / 100 for earlier, later in zip(kept, kept[1:], strict=False))
+    return statistics.median((later - earlier) / 100 for earlier, later in pairwise(kept))
 
 
 def ours(steps: int, warmup: int) -> float:
@@ -172,7 +173,12 @@ def main() -> None:
         ("gradatim, guards on", f"{values['ours_us']} µs a step"),
         ("overhead", f"{values['overhead_us']} µs a step, ratio {values['ratio']}"),
     ]
-    show(f"one step, batch {BATCH}, {chosen.threads} thread(s), medians of {chosen.repeats}", rows, values, as_json=chosen.json)
+    show(
+        f"one step, batch {BATCH}, {chosen.threads} thread(s), medians of {chosen.repeats}",
+        rows,
+        values,
+        as_json=chosen.json,
+    )
 
 
 if __name__ == "__main__":

@@ -4,13 +4,13 @@ import json
 
 import pytest
 import torch
-from toy import FRESH, TOY, plan, stage
 
 from gradatim.engine.model import load_run
 from gradatim.engine.run import run
 from gradatim.errors import DataError, GuardError, PlanError, RunError
 from gradatim.runs import read_events
 from gradatim.weights import header_of, part_digest, parts_of, read_weights
+from toy import FRESH, TOY, plan, stage
 
 
 def weights_of(folder):
@@ -21,7 +21,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-class Stop(Exception):
+class KilledError(Exception):
     """Raised by a test at a chosen step, as a killed process would end."""
 
 
@@ -31,7 +31,7 @@ def stop_at(count):
     def tick(done, total):
         seen[0] += 1
         if seen[0] == count:
-            raise Stop
+            raise KilledError
 
     return tick
 
@@ -73,7 +73,7 @@ def test_a_run_that_stops_at_any_step_resumes_to_the_same_bits_and_metrics(tmp_p
     monkeypatch.setattr("gradatim.engine.stage.SnapshotWriter", _eager_writer())
     whole = run(plan(*THREE), tmp_path / "whole" / "run", system=TOY)
 
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         run(plan(*THREE), tmp_path / "cut" / "run", system=TOY, tick=stop_at(step))
     again = run(plan(*THREE), tmp_path / "cut" / "run", system=TOY)
 
@@ -100,7 +100,7 @@ def _figures(folder):
 
 def test_a_resumed_stage_goes_on_from_its_snapshot_and_not_from_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr("gradatim.engine.stage.SnapshotWriter", _eager_writer())
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         run(plan(stage(epochs=10, snapshot_every=2)), tmp_path / "run", system=TOY, tick=stop_at(25))
     events = []
 
@@ -245,7 +245,7 @@ def test_a_part_may_start_as_a_copy_of_another_stages_part(tmp_path):
 def test_weights_of_another_run_bring_their_history(tmp_path):
     run(plan(stage("one")), tmp_path / "a" / "run", system=TOY)
     source = {"run": str(tmp_path / "a" / "run")}
-    second = stage("two", init={part: source for part in ("stem", "body", "head")}, train=["body"])
+    second = stage("two", init=dict.fromkeys(("stem", "body", "head"), source), train=["body"])
 
     result = run(plan(second), tmp_path / "b" / "run", system=TOY)
 
@@ -257,8 +257,12 @@ def test_weights_of_another_run_bring_their_history(tmp_path):
 
 def test_best_weights_are_kept_and_early_stopping_ends_the_stage(tmp_path):
     judged = stage(
-        epochs=50, lr=5.0, validate={"metric": "closeness"}, guards={"patience": 3}, optimizer={"sgd": {"momentum": 0.0}}
-    )  # fmt: skip
+        epochs=50,
+        lr=5.0,
+        validate={"metric": "closeness"},
+        guards={"patience": 3},
+        optimizer={"sgd": {"momentum": 0.0}},
+    )
     result = run(plan(judged, allow=["fast"]), tmp_path / "run", system=TOY)
 
     record = result.stages["fit"]

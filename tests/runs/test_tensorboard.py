@@ -1,10 +1,10 @@
 """Scalars of a run for TensorBoard, and nothing where it is not installed."""
 
 import pytest
-from toy import TOY, plan, stage
 
 from gradatim.engine.run import run
 from gradatim.runs.tensorboard import ScalarWriter, scalars
+from toy import TOY, plan, stage
 
 
 def test_every_figure_of_an_event_has_a_tag():

@@ -19,13 +19,14 @@ from gradatim.errors import DataError, GradatimError, PlanError, RunError, Weigh
 from gradatim.files import write_text
 from gradatim.find import code_digest, find_system
 from gradatim.plan import Document, Finding, Plan, Stage, StageSource, check, interpret, raise_all, write_yaml
-from gradatim.runs.environment import environment, version
+from gradatim.runs.environment import environment
 from gradatim.runs.events import EventLog
 from gradatim.runs.folder import RunFolder, next_folder, read_json
 from gradatim.runs.keys import differences, stage_key
 from gradatim.runs.lineage import Lineage
 from gradatim.runs.tensorboard import ScalarWriter
 from gradatim.system import System
+from gradatim.version import __version__
 from gradatim.weights import write_weights
 
 
@@ -260,7 +261,7 @@ def _key(state: _Run, stage: Stage, weights: Mapping[str, str]) -> dict[str, str
         parts=weights,
         data=state.data[stage.name][2],
         code=state.code,
-        version=version(),
+        version=__version__,
     )
 
 

@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from pictures import pair_root, picture, save
 from pydantic import ValidationError
 
 from gradatim.errors import DataError
 from gradatim.systems.maefuse.data import PairSettings, held_out, open_pairs, sample_shapes
+from pictures import pair_root, picture, save
 
 BOTH = ("visible", "infrared")
 
