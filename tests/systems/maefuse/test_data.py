@@ -194,3 +194,16 @@ def test_shapes_are_known_without_data():
     assert sample_shapes(PairSettings(root="x", preprocess="original", samples="images"), (32, 48)) == {
         "image": (3, 640, 640)
     }
+
+
+def test_a_folder_of_paired_folders_stands_for_them_all(tmp_path):
+    from gradatim.systems.maefuse.synthetic import write_scenes
+
+    for name in ("day", "night"):
+        write_scenes(tmp_path / name, 2, size=(32, 40))
+
+    pairs = open_pairs(PairSettings(root=tmp_path, holdout=0), "train")
+
+    assert [pairs.name(i) for i in range(len(pairs))] == [
+        f"{root}/scene_{i:03d}" for root in ("day", "night") for i in range(2)
+    ]
