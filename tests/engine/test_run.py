@@ -1,6 +1,7 @@
 """Runs from plan to folder: states, proofs, lineage, resuming, reuse."""
 
 import json
+import shutil
 
 import pytest
 import torch
@@ -366,3 +367,15 @@ def test_workers_change_nothing(tmp_path):
     helped = run(plan(stage(workers=2, **jittered)), tmp_path / "b" / "run", system=TOY)
 
     assert same(weights_of(alone.folder), weights_of(helped.folder))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.filterwarnings("default")
+def test_compiled_parts_learn_the_same_and_keep_their_names(tmp_path):
+    compiled = run(plan(stage(compile=True, epochs=1)), tmp_path / "a" / "run", system=TOY)
+    eager = run(plan(stage(epochs=1)), tmp_path / "b" / "run", system=TOY)
+
+    ours, theirs = weights_of(compiled.folder), weights_of(eager.folder)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
