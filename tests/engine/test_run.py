@@ -362,3 +362,11 @@ def test_workers_change_nothing(tmp_path):
     helped = run(plan(stage(workers=2, **jittered)), tmp_path / "b" / "run", system=TOY)
 
     assert same(weights_of(alone.folder), weights_of(helped.folder))
+
+
+def test_a_child_that_a_part_does_not_have_is_found_before_anything_runs(tmp_path):
+    with pytest.raises(PlanError) as error:
+        run(plan(stage("one"), stage("two", train=["stem.9", "head"])), tmp_path / "run", system=TOY)
+
+    assert str(error.value) == "plan, stages[1].train: unknown child of part 'stem' '9'. Known: 0, 1, 2."
+    assert not (tmp_path / "run").exists()
