@@ -94,7 +94,14 @@ def state_of(modules):
     return {f"{part}.{name}": p.detach().clone() for part, m in modules.items() for name, p in m.named_parameters()}
 
 
-OPTIMIZERS = ["adamw", "adam", "sgd", {"sgd": {"momentum": 0}}, {"sgd": {"nesterov": True}}, {"adamw": {"betas": [0.8, 0.95]}}]
+OPTIMIZERS = [
+    "adamw",
+    "adam",
+    "sgd",
+    {"sgd": {"momentum": 0}},
+    {"sgd": {"nesterov": True}},
+    {"adamw": {"betas": [0.8, 0.95]}},
+]
 
 
 @pytest.mark.parametrize("chosen", OPTIMIZERS, ids=str)

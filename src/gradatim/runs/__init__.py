@@ -7,6 +7,15 @@ from gradatim.runs.lineage import Lineage, Origin, Passage
 from gradatim.runs.progress import Snapshot, SnapshotWriter, latest_snapshot
 
 __all__ = [
-    "EventLog", "Lineage", "Origin", "Passage", "RunFolder", "Snapshot", "SnapshotWriter", "latest_snapshot",
-    "next_folder", "read_events", "stage_key",
+    "EventLog",
+    "Lineage",
+    "Origin",
+    "Passage",
+    "RunFolder",
+    "Snapshot",
+    "SnapshotWriter",
+    "latest_snapshot",
+    "next_folder",
+    "read_events",
+    "stage_key",
 ]

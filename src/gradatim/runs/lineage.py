@@ -83,5 +83,7 @@ class Lineage:
         result = self.before.lines() if self.before else []
         detail = ", ".join(f"{key} {value}" for key, value in self.origin.detail.items() if value not in (None, "", {}))
         result.append(f"{self.origin.kind}: {detail or '-'}  digest {self.origin.digest}")
-        result += [f"stage {p.stage} of {p.run}: {p.steps} steps, key {p.key}  digest {p.digest}" for p in self.passages]
+        result += [
+            f"stage {p.stage} of {p.run}: {p.steps} steps, key {p.key}  digest {p.digest}" for p in self.passages
+        ]
         return result
