@@ -54,11 +54,16 @@ class MissingExtraError(GradatimError):
         super().__init__(f"{purpose} needs {module!r}, which is not installed: pip install 'gradatim[{extra}]'")
 
 
+def nearest(name: str, known: Iterable[str]) -> str | None:
+    """The name that was probably meant, if any comes near."""
+    return next(iter(get_close_matches(name, sorted(known), n=1)), None)
+
+
 def unknown(kind: str, name: str, known: Iterable[str]) -> str:
     """Word the message for a name that does not exist, with the nearest one that does."""
     known = sorted(known)
-    near = get_close_matches(name, known, n=1)
-    hint = f" Did you mean {near[0]!r}?" if near else ""
+    near = nearest(name, known)
+    hint = f" Did you mean {near!r}?" if near is not None else ""
     return f"unknown {kind} {name!r}.{hint} Known: {', '.join(known) or 'none'}."
 
 

@@ -146,16 +146,16 @@ class Task:
         found: dict[str, Any] = {**parts, **sample}
         if generator is not None:
             found["generator"] = generator
-        for step in self.chosen(want):
+        steps = self.chosen(want)
+        known = {*found, *(name for step in steps for name in step.names.makes)}
+        nowhere = [unknown("value", name, known - parts.keys()) for name in want if name not in known]
+        if nowhere:
+            raise SystemDefinitionError("\n".join(nowhere))
+        for step in steps:
             absent = [name for name in step.arguments if name not in found]
             if absent:
                 raise SystemDefinitionError(f"task {self.name!r}, step {step.names.name!r} needs {', '.join(absent)}")
             store(found, step.names.makes, step.bound(options or {})(found))
-        absent = [name for name in want if name not in found]
-        if absent:
-            raise SystemDefinitionError(
-                "\n".join(unknown("value", name, found.keys() - parts.keys()) for name in absent)
-            )
         return {name: found[name] for name in want}
 
 

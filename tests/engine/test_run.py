@@ -379,3 +379,11 @@ def test_compiled_parts_learn_the_same_and_keep_their_names(tmp_path):
     ours, theirs = weights_of(compiled.folder), weights_of(eager.folder)
     assert ours.keys() == theirs.keys()
     assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
+
+
+def test_a_child_that_a_part_does_not_have_is_found_before_anything_runs(tmp_path):
+    with pytest.raises(PlanError) as error:
+        run(plan(stage("one"), stage("two", train=["stem.9", "head"])), tmp_path / "run", system=TOY)
+
+    assert str(error.value) == "plan, stages[1].train: unknown child of part 'stem' '9'. Known: 0, 1, 2."
+    assert not (tmp_path / "run").exists()

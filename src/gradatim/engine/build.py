@@ -1,12 +1,14 @@
 """Build parts: fresh weights that depend on the seed and the part's name alone."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
 
 from gradatim.data.random import keyed_seed
-from gradatim.errors import PlanError
+from gradatim.errors import PlanError, unknown
+from gradatim.plan.findings import Finding
 from gradatim.plan.plan import Plan
 from gradatim.system import System
 
@@ -29,3 +31,14 @@ def outline_part(system: System, settings: Any, part: str) -> nn.Module:
     """A part without memory: names, shapes and types, on the meta device."""
     with torch.device("meta"):
         return system.parts[part](settings)
+
+
+def unknown_children(system: System, plan: Plan) -> Iterator[Finding]:
+    """Names in `train` of children that a part does not have; the parts are only outlined."""
+    settings = settings_of(system, plan)
+    for index, stage in enumerate(plan.stages):
+        for path in stage.trained():
+            part, dot, child = path.partition(".")
+            known = [name for name, _ in outline_part(system, settings, part).named_modules() if name] if dot else []
+            if dot and child not in known:
+                yield Finding(("stages", index, "train"), unknown(f"child of part {part!r}", child, known))

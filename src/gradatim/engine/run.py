@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.data.dataset import Dataset
-from gradatim.engine.build import settings_of
+from gradatim.engine.build import settings_of, unknown_children
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.loop import Observer, Tick
 from gradatim.engine.sources import Builder, check_sources, load_sources
@@ -77,6 +77,7 @@ def checked_plan(document: Document, system: System | None = None) -> tuple[Plan
     findings = check(document, read, system.vocabulary)
     raise_all(document, findings)
     assert read.plan is not None
+    raise_all(document, tuple(unknown_children(system, read.plan.resolved())))
     return read.plan, system, tuple(finding for finding in findings if not finding.error)
 
 

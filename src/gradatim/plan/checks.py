@@ -9,12 +9,12 @@ from typing import Any
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from gradatim.errors import unknown
+from gradatim.errors import nearest, unknown
 from gradatim.plan.findings import Finding
 from gradatim.plan.graph import fields_of, reached_parts
-from gradatim.plan.interpret import Interpreted, explained
+from gradatim.plan.interpret import Interpreted, misfits
 from gradatim.plan.plan import Plan
-from gradatim.plan.sources import FileSource, NamedSource, RunSource, StageSource
+from gradatim.plan.sources import FileSource, NamedSource, RunSource, Source, StageSource
 from gradatim.plan.stage import Stage, Training
 from gradatim.plan.text import Document, Place, holds
 from gradatim.plan.vocabulary import CallNames, Vocabulary
@@ -36,23 +36,32 @@ def check(document: Document, read: Interpreted, names: Vocabulary) -> tuple[Fin
         findings += _origins(resolved, names)
         if not any(finding.error for finding in (*findings, *read.findings)):
             findings += _rules(resolved, names)
-    findings = [_at_defaults(document, finding) for finding in findings]
+    findings = [_written_at(document, finding) for finding in findings]
     kept = [finding for finding in findings if not _follows(finding.place, read.removed)]
     return (*read.findings, *kept)
 
 
 def _follows(place: Place, removed: frozenset[Place]) -> bool:
     """Whether a finding only follows from a value that was taken out for another finding."""
-    return any(place[: len(gone)] == gone or gone[: len(place)] == place for gone in removed if gone)
+    return any(place[: len(gone)] == gone for gone in removed)
 
 
-def _at_defaults(document: Document, finding: Finding) -> Finding:
-    """Point at `defaults` where the stage itself does not say what is wrong."""
+def _written_at(document: Document, finding: Finding) -> Finding:
+    """Point at `defaults` or `sources` where the stage itself does not say what is wrong."""
     place = finding.place
+    if place[2:3] == ("init",) and _has(document.tree, (*place[:4], "source")):
+        named = ("sources", _at(document.tree, (*place[:4], "source")))
+        return Finding(named, finding.message, finding.error) if _has(document.tree, named) else finding
     if place[:1] != ("stages",) or len(place) < 3 or _has(document.tree, place):
         return finding
     shared = ("defaults", *place[2:])
     return Finding(shared, finding.message, finding.error) if _has(document.tree, shared) else finding
+
+
+def _at(tree: Any, place: Place) -> Any:
+    for step in place:
+        tree = tree[step]
+    return tree
 
 
 def _has(tree: Any, place: Place) -> bool:
@@ -89,11 +98,8 @@ def _named_sources(plan: Plan) -> Iterator[Finding]:
 
 
 def _settings_fit(place: Place, values: Mapping[str, Any], model: type[BaseModel]) -> Iterator[Finding]:
-    try:
-        model.model_validate(dict(values))
-    except ValidationError as error:
-        for inner, message in explained(error, values, model):
-            yield Finding((*place, *inner), message)
+    for inner, message in misfits(values, model):
+        yield Finding((*place, *inner), message)
 
 
 def _stage(index: int, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator[Finding]:
@@ -135,15 +141,15 @@ def _trains_something(place: Place, stage: Stage) -> Iterator[Finding]:
         for name in training.train:
             if any(name == other or name.startswith(f"{other}.") or other.startswith(f"{name}.") for other in seen):
                 yield Finding((*where, "train"), f"part {name!r} is trained twice")
-        seen |= set(training.train)
+            seen.add(name)
 
 
 def _training(place: Place, stage: Stage, training: Training, names: Vocabulary) -> Iterator[Finding]:
     steps = names.tasks.get(stage.task)
-    known_losses = [loss for loss in training.losses if loss in names.losses]
-    for loss in training.losses:
-        if loss not in names.losses:
-            yield Finding((*place, "losses"), unknown("loss", loss, names.losses))
+    wrong = [loss for loss in training.losses if loss not in names.losses]
+    yield from (Finding((*place, "losses"), unknown("loss", loss, names.losses)) for loss in wrong)
+    # What a wrong loss would have reached cannot be known.
+    known_losses = [] if wrong else list(training.losses)
     for name in training.train:
         root = name.partition(".")[0]
         if root not in names.parts:
@@ -152,12 +158,19 @@ def _training(place: Place, stage: Stage, training: Training, names: Vocabulary)
             yield Finding((*place, "train"), f"part {root!r} is used by no step of task {stage.task!r}")
         elif steps is not None and known_losses:
             want = [value for loss in known_losses for value in names.losses[loss].needs]
-            if root not in reached_parts(steps, want):
+            if _all_made(want, steps, names) and root not in reached_parts(steps, want):
                 yield Finding(
                     (*place, "train"),
                     f"part {root!r} is reached by no loss: {', '.join(known_losses)} "
                     f"need{'s' if len(known_losses) == 1 else ''} {', '.join(dict.fromkeys(want))}",
                 )
+
+
+def _all_made(want: Sequence[str], steps: Sequence[CallNames], names: Vocabulary) -> bool:
+    """Whether each value is made by a step of the task, or by no step at all: then it is a field of the sample."""
+    here = {value for step in steps for value in step.makes}
+    anywhere = {value for task in names.tasks.values() for step in task for value in step.makes}
+    return all(value in here or value not in anywhere for value in want)
 
 
 def _init(place: Place, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator[Finding]:
@@ -174,15 +187,20 @@ def _init(place: Place, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator
                 yield Finding(where, unknown("stage", source.stage, before))
         if isinstance(source, StageSource | RunSource) and source.part and source.part not in names.parts:
             yield Finding(where, unknown("part", source.part, names.parts))
-        if isinstance(source, FileSource) and source.layout and source.layout not in names.layouts:
-            yield Finding(where, unknown("layout", source.layout, names.layouts))
+        yield from _layout(where, source, names)
+
+
+def _layout(place: Place, source: Source, names: Vocabulary) -> Iterator[Finding]:
+    if isinstance(source, FileSource) and source.layout and source.layout not in names.layouts:
+        yield Finding(place, unknown("layout", source.layout, names.layouts))
 
 
 def _origins(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
     """Every part has an origin by the first stage that uses it."""
     told: set[str] = set()
     for index, stage in enumerate(plan.stages):
-        told |= set(stage.init)
+        # A misspelt part is told as well: the misspelling is a finding of its own.
+        told |= set(stage.init) | {nearest(part, names.parts) or "" for part in stage.init}
         used = {part for step in names.tasks.get(stage.task, ()) for part in step.parts}
         untold = [part for part in names.parts if part in used - told]
         for part in untold:
@@ -208,7 +226,8 @@ def _options(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]
         try:
             TypeAdapter(known[option]).validate_python(value)
         except ValidationError as error:
-            yield Finding(where, f"{value!r}: {error.errors()[0]['msg']}")
+            message = error.errors()[0]["msg"]
+            yield Finding(where, f"{value!r}: {message[:1].lower()}{message[1:]}")
 
 
 def _values(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
@@ -226,7 +245,7 @@ def _values(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
     if stage.validation:
         metric = stage.validation.metric
         known = {**names.metrics, **names.losses}
-        where = (*place, "validate")
+        where = (*place, "validate", "metric")
         if metric not in known:
             yield Finding(where, unknown("metric", metric, known))
         else:

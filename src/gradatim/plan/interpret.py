@@ -1,7 +1,8 @@
 """From text to a `Plan`: every wrong value is found in one pass, and what remains can still be checked.
 
-A value that does not fit its field is noted and taken out, and the rest is read again, so that one
-message can name both a misspelt key and a source that points forward.
+A value that does not fit its field is noted and replaced by something harmless, a misspelt key is noted and read as
+the one that was meant, and the rest is read again: so one message names both a misspelt key and a source that points
+forward, and no error is invented that only follows from another one.
 """
 
 import copy
@@ -12,12 +13,17 @@ from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
-from gradatim.errors import unknown
+from gradatim.errors import nearest, unknown
 from gradatim.plan.findings import Finding
 from gradatim.plan.plan import Plan
+from gradatim.plan.sources import SOURCE_KINDS
 from gradatim.plan.text import Document, Place, holds
 
-_PASSES = 30
+_PASSES = 100
+_MAPPING, _LIST = "a mapping belongs here", "a list belongs here"
+_WORDS = {"model_type": _MAPPING, "dict_type": _MAPPING, "mapping_type": _MAPPING, "model_attributes_type": _MAPPING}
+_WORDS |= {"tuple_type": _LIST, "list_type": _LIST, "path_type": "a path belongs here"}
+_WORDS |= {"string_type": "text belongs here"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,9 +31,9 @@ class Interpreted:
     """What could be read of a plan.
 
     Args:
-        plan: without the values that were taken out; None where nothing could be read.
+        plan: with stand-ins for the values that were wrong; None where nothing could be read.
         findings: what was wrong with them.
-        removed: where they stood; a later check does not complain of their absence.
+        removed: where they stood; a later check does not complain of what stands there now.
     """
 
     plan: Plan | None
@@ -47,28 +53,70 @@ def interpret(document: Document) -> Interpreted:
         try:
             plan = Plan.model_validate(tree)
         except ValidationError as error:
-            for place, message in explained(error, tree, Plan):
-                findings.append(Finding(place, message))
-                removed.add(_take_out(tree, place))
+            told = list(_misspelt(error, tree, Plan))
+            if not told:
+                told = list(_explained(error, tree, Plan))
+                removed.update(_replace(tree, place) for place, _ in told)
+            findings += (Finding(place, message) for place, message in told)
         else:
             return Interpreted(plan=plan, findings=tuple(findings), removed=frozenset(removed))
     return Interpreted(plan=None, findings=tuple(findings), removed=frozenset(removed))
 
 
-def explained(error: ValidationError, tree: Any, model: type[BaseModel]) -> Iterator[tuple[Place, str]]:
-    """Word each error of a pydantic model: its place in the tree, what was found, what would be right."""
+def misfits(values: Mapping[str, Any], model: type[BaseModel]) -> list[tuple[Place, str]]:
+    """Everything that keeps values from being a model's: the place and a sentence for each."""
+    tree = copy.deepcopy(dict(values))
+    told: list[tuple[Place, str]] = []
+    for _ in range(_PASSES):
+        try:
+            model.model_validate(tree)
+        except ValidationError as error:
+            spelling = list(_misspelt(error, tree, model))
+            told += spelling or _explained(error, tree, model)
+            if spelling:
+                continue
+        break
+    return told
+
+
+def _misspelt(error: ValidationError, tree: Any, model: type[BaseModel]) -> Iterator[tuple[Place, str]]:
+    """Name each unknown key of a tree, and read it as the nearest one; changes the tree."""
     for one in error.errors():
+        if one["type"] != "extra_forbidden":
+            continue
         place = _existing(tree, one["loc"])
-        if one["type"] == "extra_forbidden":
-            known = _known_keys(tree, place[:-1], model)
-            yield place, unknown("key", str(place[-1]), known)
-        elif one["type"] == "missing":
+        known = _known_keys(tree, place[:-1], model)
+        if place[-1] in known:
+            continue  # A choice written as its name alone, `schedule: cosin`; `_explained` words it.
+        yield place, unknown("key", str(place[-1]), known)
+        parent = _at(tree, place[:-1])
+        value = parent.pop(place[-1])
+        if (meant := nearest(str(place[-1]), known - parent.keys())) is not None:
+            parent[meant] = value
+
+
+def _explained(error: ValidationError, tree: Any, model: type[BaseModel]) -> Iterator[tuple[Place, str]]:
+    """Word each error but misspelt keys: its place in the tree, what was found, what would be right."""
+    for one in error.errors():
+        place, found = _existing(tree, one["loc"]), one["input"]
+        if one["type"] == "missing":
             key = str(one["loc"][-1])
             yield (*place, key), f"`{key}` is missing"
+        elif one["type"] == "extra_forbidden":
+            yield place, unknown("choice", str(one["loc"][-1]), _known_keys(tree, place, model))
+        elif one["type"] == "no_source":
+            yield place, _no_source(found, one["msg"])
         else:
-            message = one["msg"].removeprefix("Value error, ")
-            found = "" if isinstance(one["input"], Mapping | list | BaseModel) else f"{one['input']!r}: "
-            yield place, found + message[:1].lower() + message[1:]
+            message = _WORDS.get(one["type"]) or one["msg"].removeprefix("Value error, ")
+            shown = "" if isinstance(found, Mapping | list | tuple | BaseModel) else f"{found!r}: "
+            yield place, shown + message[:1].lower() + message[1:]
+
+
+def _no_source(found: Any, right: str) -> str:
+    """Word what stands where a source should, with the nearest right word."""
+    words = [str(key) for key in found] if isinstance(found, Mapping) else [found] if isinstance(found, str) else []
+    near = next((near for word in words if (near := nearest(word, [*SOURCE_KINDS, "fresh"])) is not None), None)
+    return f"{found!r} is no source.{f' Did you mean {near!r}?' if near else ''} {right}"
 
 
 def _existing(tree: Any, location: tuple[int | str, ...]) -> Place:
@@ -82,37 +130,59 @@ def _existing(tree: Any, location: tuple[int | str, ...]) -> Place:
     return tuple(place)
 
 
-def _take_out(tree: Any, place: Place) -> Place:
-    """Remove a value from the tree, or put something harmless where the place must stay; say what went."""
-    if place[:1] == ("stages",) and len(place) <= 3 and (len(place) < 3 or place[2] in ("name", "task")):
-        return _patch_stage(tree, place)
-    parent = tree
-    for step in place[:-1]:
-        parent = parent[step]
-    if isinstance(parent, list):
-        return _take_out(tree, place[:-1])
-    if place and isinstance(parent, dict) and place[-1] in parent:
-        del parent[place[-1]]
-        return place if parent or len(place) < 4 else _take_out(tree, place[:-1])
-    if len(place) > 1 and place[0] != "system":
-        return _take_out(tree, place[:-1])
-    if place:
-        tree[place[0]] = ""
-    return place
+def _at(tree: Any, place: Place) -> Any:
+    for step in place:
+        tree = tree[step]
+    return tree
 
 
-def _patch_stage(tree: Any, place: Place) -> Place:
-    """Keep a broken stage at its position, so that other stages keep theirs."""
-    if len(place) == 1 or not isinstance(tree["stages"], list):
-        tree["stages"] = []
-        return ("stages",)
-    index = int(place[1])
-    blank = {"name": f"#{index}", "task": ""}
-    if len(place) == 2:
-        tree["stages"][index] = blank
+def _replace(tree: Any, place: Place) -> Place:
+    """Put something harmless where a value is wrong or missing; say where."""
+    place, value = _stand_in(place)
+    parent = _at(tree, place[:-1])
+    if value is not None:
+        parent[place[-1]] = value
+    elif isinstance(parent, list):
+        return _replace(tree, place[:-1])
     else:
-        tree["stages"][index][place[2]] = blank[str(place[2])]
+        parent.pop(place[-1], None)
     return place
+
+
+def _stand_in(place: Place) -> tuple[Place, Any]:
+    """(place to change, a value there that no later check complains of); None takes the key away."""
+    match place:
+        case ("system",):
+            return place, ""
+        case ("stages",):
+            return place, []
+        case ("stages", index):
+            return place, {"name": f"#{index}", "task": ""}
+        case ("stages", index, "name" | "task"):
+            return place, f"#{index}" if place[2] == "name" else ""
+        case ("sources", _, *_):
+            return place[:2], "fresh"
+        case ("stages", _, "init", _, *_):
+            return place[:4], "fresh"
+    return _stand_in_of_training(place, 2 if place[0] == "stages" else 1)
+
+
+def _stand_in_of_training(place: Place, start: int) -> tuple[Place, Any]:
+    """`_stand_in` for what stages, their updates and `defaults` have in common, `start` keys into the place."""
+    match place[start:]:
+        case ("updates", _, _, *_):
+            return _stand_in_of_training(place, start + 2)
+        case ("schedule" | "optimizer", *_):
+            return place[: start + 1], None
+        case ("validate",):
+            return place, {"metric": ""}
+        case ("validate", "metric"):
+            return place, ""
+        case ("epochs" | "steps",) | ("losses", _):
+            return place, 1
+        case ("train" | "updates", _):
+            return place, {}
+    return place, None
 
 
 def _known_keys(tree: Any, place: Place, model: type[BaseModel]) -> set[str]:

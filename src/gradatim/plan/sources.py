@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Tag
 class Settings(BaseModel):
     """Base of everything a plan says: frozen, and unknown keys are errors."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True, allow_inf_nan=False)
 
 
 class ArrayChoice(Settings):
@@ -32,7 +32,7 @@ class ArrayChoice(Settings):
     part: str | None = None
     rename: Mapping[str, str] = {}
     allow_missing: tuple[str, ...] = ()
-    resize: str | None = None
+    resize: Literal["position"] | None = None
 
 
 class CheckpointSource(ArrayChoice):
@@ -74,15 +74,15 @@ class NamedSource(Settings):
 SOURCE_KINDS = ("checkpoint", "hub", "run", "source", "stage")
 
 
-def _kind(value: Any) -> str:
+def _kind(value: Any) -> str | None:
     """Tell the kind of a source by its keys; "run" before "stage", since a run may name its stage.
 
-    Kinds stand in angle brackets so that no error's location mistakes one for a key.
+    A mapping without a kind has none. Kinds stand in angle brackets so that no error's location mistakes one for a key.
     """
-    if isinstance(value, str):
+    if value == "fresh":
         return "<fresh>"
     keys = value if isinstance(value, Mapping) else type(value).model_fields if isinstance(value, Settings) else ()
-    return next((f"<{kind}>" for kind in SOURCE_KINDS if kind in keys), "<checkpoint>")
+    return next((f"<{kind}>" for kind in SOURCE_KINDS if kind in keys), None)
 
 
 Source = Annotated[
@@ -92,6 +92,10 @@ Source = Annotated[
     | Annotated[StageSource, Tag("<stage>")]
     | Annotated[RunSource, Tag("<run>")]
     | Annotated[NamedSource, Tag("<source>")],
-    Discriminator(_kind),
+    Discriminator(
+        _kind,
+        custom_error_type="no_source",
+        custom_error_message=f"Write `fresh`, or a mapping with one of the keys {', '.join(SOURCE_KINDS)}.",
+    ),
 ]
 FileSource = CheckpointSource | HubSource

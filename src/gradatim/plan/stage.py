@@ -3,7 +3,15 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import (
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    field_validator,
+    model_validator,
+)
 
 from gradatim.plan.sources import Settings, Source
 
@@ -163,19 +171,19 @@ class Training(Settings):
     schedule: Schedule = Schedule(constant=ConstantSchedule())
     clip: PositiveFloat | None = None
 
-    @model_validator(mode="before")
+    @field_validator("train", mode="before")
     @classmethod
-    def _names_alone(cls, value: Any) -> Any:
+    def _names_alone(cls, train: Any) -> Any:
         """Let `train` be a list of names, or one name."""
-        if not isinstance(value, Mapping) or "train" not in value:
-            return value
-        train = value["train"]
         train = [train] if isinstance(train, str) else train
         if isinstance(train, list | tuple) and all(isinstance(name, str) for name in train):
-            return {**value, "train": {name: {} for name in train}}
+            twice = [name for i, name in enumerate(train) if name in train[:i]]
+            if twice:
+                raise ValueError(f"part {twice[0]!r} is trained twice")
+            return {name: {} for name in train}
         if isinstance(train, Mapping):
-            return {**value, "train": {name: {} if how is None else how for name, how in train.items()}}
-        return value
+            return {name: {} if how is None else how for name, how in train.items()}
+        return train
 
 
 class Update(Training):

@@ -71,15 +71,17 @@ def read_document(path: Path) -> Document:
 
 def parse(text: str, name: str = "plan") -> Document:
     """Parse YAML text; see `read_document`."""
+    lines: dict[Place, int] = {}
+    twice: list[str] = []
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        tree = _value(node, (), lines, twice) if node is not None else {}
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         where = f"{name}:{mark.line + 1}" if mark else name
         raise PlanError(f"{where}: not valid YAML: {getattr(error, 'problem', None) or error}") from error
-    lines: dict[Place, int] = {}
-    twice: list[str] = []
-    tree = _value(node, (), lines, twice) if node is not None else {}
+    except RecursionError:
+        raise PlanError(f"{name}: nested too deeply, or a value that contains itself") from None
     document = Document(name=name, tree=tree, lines=lines)
     if twice:
         raise PlanError("\n".join(twice).replace("@", name))

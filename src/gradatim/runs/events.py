@@ -61,7 +61,8 @@ def _finite(value: Any) -> Any:
 def _lines(path: Path) -> Iterator[Event]:
     if not path.is_file():
         return
-    with path.open(encoding="utf-8") as file:
+    # A line that was cut inside a letter is no JSON either.
+    with path.open(encoding="utf-8", errors="replace") as file:
         for line in file:
             try:
                 event = json.loads(line)

@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from gradatim.files import replace_file
-from gradatim.weights.digest import arrays_digest
+from gradatim.weights.digest import arrays_digest, text_digest
 
 SLOTS = ("slot-a.safetensors", "slot-b.safetensors")
 
@@ -38,25 +38,30 @@ class Snapshot:
 
 
 def _write(path: Path, snapshot: Snapshot, key: str) -> None:
-    header = {
+    content = {
         "step": snapshot.step,
         "counters": snapshot.counters,
         "key": key,
-        "digest": arrays_digest(snapshot.arrays),
+        "arrays": arrays_digest(snapshot.arrays),
     }
+    header = json.dumps(content)
     arrays = {name: array.contiguous() for name, array in snapshot.arrays.items()}
-    replace_file(path, lambda temporary: save_file(arrays, temporary, metadata={"progress": json.dumps(header)}))
+    metadata = {"progress": header, "digest": text_digest(header)}
+    replace_file(path, lambda temporary: save_file(arrays, temporary, metadata=metadata))
 
 
 def _read(path: Path, key: str) -> Snapshot | None:
     """A slot's snapshot; None where it is absent, damaged or of another stage key."""
     try:
         with safe_open(path, framework="pt") as file:
-            header = json.loads((file.metadata() or {})["progress"])
+            metadata = file.metadata() or {}
+            if metadata["digest"] != text_digest(metadata["progress"]):
+                return None
             arrays = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118 - not a mapping
     except (SafetensorError, OSError, KeyError, ValueError):
         return None
-    if header["key"] != key or header["digest"] != arrays_digest(arrays):
+    header = json.loads(metadata["progress"])
+    if header["key"] != key or header["arrays"] != arrays_digest(arrays):
         return None
     return Snapshot(step=header["step"], arrays=arrays, counters=header["counters"])
 

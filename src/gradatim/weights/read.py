@@ -9,6 +9,7 @@ from torch import Tensor
 from gradatim.errors import FormatError
 from gradatim.weights.formats import FORMATS, Weights
 
+_POINTER = b"version https://"
 _PREFIXES = ("module.", "_orig_mod.", "model.", "state_dict.")
 
 
@@ -31,10 +32,12 @@ def read_weights(path: str | Path) -> Weights:
     else:
         known = ", ".join(kind.name for kind in FORMATS)
         found = "an empty file" if not head else f"it begins with {head[:8]!r}"
+        if head.startswith(_POINTER):
+            raise FormatError(f"{path}: a pointer of Git LFS and not the file itself; fetch it with `git lfs pull`")
         raise FormatError(f"{path}: not a file of weights ({known}): {found}")
     if not weights.arrays:
         raise FormatError(f"{path}: holds no arrays")
-    return _stripped(weights)
+    return weights if "gradatim" in weights.metadata else _stripped(weights)
 
 
 def _stripped(weights: Weights) -> Weights:

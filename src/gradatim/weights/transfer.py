@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from gradatim.errors import WeightsError, problems, unknown
@@ -29,6 +30,7 @@ class Account:
         missing: arrays of the part that the file does not have.
         unexpected: arrays of the file that the part has no place for.
         wrong_shape: (name, shape in the file, shape in the part).
+        wrong_type: (name, type in the file, type in the part), where one is whole numbers and the other is not.
         dropped: reason -> foreign or surplus arrays left out by rule.
         kept: reason -> arrays of the part that keep the values it was built with.
         resized: arrays that an adapter fitted.
@@ -43,6 +45,7 @@ class Account:
     missing: tuple[str, ...] = ()
     unexpected: tuple[str, ...] = ()
     wrong_shape: tuple[tuple[str, tuple[int, ...], tuple[int, ...]], ...] = ()
+    wrong_type: tuple[tuple[str, str, str], ...] = ()
     dropped: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kept: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     resized: tuple[str, ...] = ()
@@ -51,7 +54,7 @@ class Account:
     @property
     def complete(self) -> bool:
         """Whether every array on both sides is explained."""
-        return not (self.missing or self.unexpected or self.wrong_shape)
+        return not (self.missing or self.unexpected or self.wrong_shape or self.wrong_type)
 
     def lines(self) -> list[str]:
         """The account as text, the counts first."""
@@ -60,6 +63,7 @@ class Account:
         result += _listed("missing in the file", self.missing)
         result += _listed("unexpected in the file", self.unexpected)
         result += [f"{name}: file has {found}, part needs {right}" for name, found, right in self.wrong_shape[:_SHOWN]]
+        result += [f"{name}: file has {found}, part needs {right}" for name, found, right in self.wrong_type[:_SHOWN]]
         if len(self.wrong_shape) > _SHOWN:
             result.append(f"... and {len(self.wrong_shape) - _SHOWN} more of another shape")
         for why, names in self.dropped.items():
@@ -133,13 +137,24 @@ def _checked(
     weights: Weights, wishes: Sequence[Wish], layout: Layout | str | None, layouts: Mapping[str, Layout]
 ) -> tuple[Layout, list[tuple[Account, dict[str, Tensor]]]]:
     table = _chosen(weights, wishes, layout, layouts)
-    planned = [_planned(weights, wish, table) for wish in wishes]
+    try:
+        planned = [_planned(weights, wish, table) for wish in wishes]
+    except WeightsError as error:
+        raise WeightsError(f"{weights.path}: {error}") from error
     if not all(account.complete for account, _ in planned):
         lines = [line for account, _ in planned for line in account.lines()]
+        lines += _listed("for parts that nobody asked for", _elsewhere(weights, wishes, table))
         lines += _remedies(weights, wishes, table, [account for account, _ in planned], layouts)
         heading = f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed"
         raise WeightsError(problems(heading, dict.fromkeys([*weights.notes, *lines])))
     return table, planned
+
+
+def _elsewhere(weights: Weights, wishes: Sequence[Wish], table: Layout) -> list[str]:
+    """Arrays of a file that its table gives to no wished part, by our names."""
+    translations = [translate(table, renamed(weights.arrays, wish.rename)).made for wish in wishes]
+    roots = tuple(f"{wish.file_part}." for wish in wishes)
+    return [name for name in dict.fromkeys(n for made in translations for n in made) if not name.startswith(roots)]
 
 
 def _wishes(parts: Mapping[str, nn.Module] | Iterable[Wish]) -> list[Wish]:
@@ -151,18 +166,59 @@ def _wishes(parts: Mapping[str, nn.Module] | Iterable[Wish]) -> list[Wish]:
 def _fill(module: nn.Module, arrays: Mapping[str, Tensor]) -> None:
     own = module.state_dict()
     on_meta = any(array.is_meta for array in own.values())
-    cast = {name: array.to(own[name].dtype) for name, array in arrays.items()} if on_meta else arrays
+    # Copies, since parts that one array feeds must not share it, nor with the file.
+    cast = {name: array.to(own[name].dtype, copy=True) for name, array in arrays.items()} if on_meta else arrays
     module.load_state_dict({**own, **cast}, strict=True, assign=on_meta)
 
 
 def renamed(names: Iterable[str], rename: Mapping[str, str]) -> dict[str, str]:
-    """New name -> name in the file, after prefixes were exchanged; the longest prefix that fits is taken."""
-    result = {}
+    """New name -> name in the file, after prefixes were exchanged; the longest prefix that fits is taken.
+
+    Raises:
+        WeightsError: two names become one.
+    """
+    result: dict[str, str] = {}
     for name in names:
         fitting = [old for old in rename if name.startswith(old)]
         old = max(fitting, key=len) if fitting else None
-        result[name if old is None else rename[old] + name.removeprefix(old)] = name
+        new = name if old is None else rename[old] + name.removeprefix(old)
+        if new in result:
+            raise WeightsError(f"rename: {result[new]!r} and {name!r} become one name, {new!r}")
+        result[new] = name
     return result
+
+
+@dataclass(kw_only=True)
+class _Sorting:
+    """Where each array of a file belongs, as it is worked out for one part."""
+
+    arrays: dict[str, Tensor] = field(default_factory=dict)
+    wrong_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
+    wrong_type: list[tuple[str, str, str]] = field(default_factory=list)
+    resized: list[str] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
+    dropped: dict[str, list[str]] = field(default_factory=dict)
+
+    def take(self, wish: Wish, name: str, array: Tensor, target: Tensor) -> None:
+        """Take an array for one of the part's, or note why it does not fit."""
+        if array.is_floating_point() != target.is_floating_point():
+            self.wrong_type.append((name, _worded(array.dtype), _worded(target.dtype)))
+            return
+        if array.shape != target.shape and wish.resize:
+            array = _adapted(wish, name, array, target)
+            self.resized.append(name)
+        if array.shape == target.shape:
+            self.arrays[name] = array
+        else:
+            self.wrong_shape.append((name, tuple(array.shape), tuple(target.shape)))
+
+    def seen(self) -> set[str]:
+        """The part's arrays that the file has, fitting or not."""
+        return {*self.arrays, *(name for name, *_ in (*self.wrong_shape, *self.wrong_type))}
+
+
+def _worded(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict[str, Tensor]]:
@@ -171,45 +227,36 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
     translation = translate(table, names, resize=wish.resize is not None)
     own = wish.module.state_dict()
     prefix = f"{wish.file_part}."
-    arrays: dict[str, Tensor] = {}
-    unexpected: list[str] = []
-    resized: list[str] = []
-    wrong: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = []
-    dropped: dict[str, list[str]] = {}
+    found = _Sorting()
     for name, why in translation.dropped.items():
-        dropped.setdefault(why, []).append(name)
+        found.dropped.setdefault(why, []).append(name)
     for ours, made in translation.made.items():
         name = ours.removeprefix(prefix)
         if not ours.startswith(prefix):
             continue
-        if name not in own:
-            reason = _reason(translation.surplus, ours)
-            (dropped.setdefault(reason, []) if reason else unexpected).append(ours)
-            continue
-        array = made.make([weights.arrays[names[source]] for source in made.sources])
-        if array.shape != own[name].shape and wish.resize:
-            array = _adapted(wish, name, array, own[name])
-            resized.append(name)
-        if array.shape != own[name].shape:
-            wrong.append((name, tuple(array.shape), tuple(own[name].shape)))
+        if name in own:
+            found.take(wish, name, made.make([weights.arrays[names[source]] for source in made.sources]), own[name])
+        elif (reason := _reason(translation.surplus, ours)) is not None:
+            found.dropped.setdefault(reason, []).append(ours)
         else:
-            arrays[name] = array
-    missing, kept = _absent(wish, translation, own, {*arrays, *(name for name, _, _ in wrong)})
+            found.unexpected.append(ours)
+    missing, kept = _absent(wish, translation, own, found.seen())
     account = Account(
         part=wish.part,
         source=str(weights.path),
         layout=table.name,
-        arrays=(len(arrays), len(own)),
-        values=(sum(a.numel() for a in arrays.values()), sum(a.numel() for a in own.values())),
+        arrays=(len(found.arrays), len(own)),
+        values=(sum(a.numel() for a in found.arrays.values()), sum(a.numel() for a in own.values())),
         missing=tuple(missing),
-        unexpected=(*unexpected, *(names[name] for name in translation.unknown)),
-        wrong_shape=tuple(wrong),
-        dropped={why: tuple(group) for why, group in dropped.items()},
+        unexpected=(*found.unexpected, *(names[name] for name in translation.unknown)),
+        wrong_shape=tuple(found.wrong_shape),
+        wrong_type=tuple(found.wrong_type),
+        dropped={why: tuple(group) for why, group in found.dropped.items()},
         kept={why: tuple(group) for why, group in kept.items()},
-        resized=tuple(resized),
+        resized=tuple(found.resized),
         notes=weights.notes,
     )
-    return account, arrays
+    return account, found.arrays
 
 
 def _adapted(wish: Wish, name: str, array: Tensor, target: Tensor) -> Tensor:
@@ -249,7 +296,7 @@ def _chosen(
         return layout
     if layout is not None:
         if layout not in layouts and layout != OWN.name:
-            raise WeightsError(unknown("layout", layout, layouts))
+            raise WeightsError(unknown("layout", layout, [*layouts, OWN.name]))
         return layouts.get(layout, OWN)
     if "gradatim" in weights.metadata:
         return OWN

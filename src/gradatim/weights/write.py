@@ -50,7 +50,9 @@ def header_of(weights: Weights) -> dict[str, Any]:
         header = json.loads(text)
     except json.JSONDecodeError as error:
         raise FormatError(f"{weights.path}: its gradatim header is damaged: {error}") from error
-    return dict(header)
+    if not isinstance(header, dict):
+        raise FormatError(f"{weights.path}: its gradatim header is damaged: it holds no mapping")
+    return header
 
 
 def parts_of(weights: Weights) -> dict[str, dict[str, Tensor]]:

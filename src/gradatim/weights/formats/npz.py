@@ -11,10 +11,13 @@ from gradatim.weights.formats.base import Format, Weights
 
 
 def _recognises(path: Path, head: bytes) -> bool:
-    if not head.startswith(b"PK") or not zipfile.is_zipfile(path):
+    if not head.startswith(b"PK"):
         return False
-    with zipfile.ZipFile(path) as archive:
-        names = archive.namelist()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = archive.namelist()
+    except zipfile.BadZipFile:
+        return False
     return bool(names) and all(name.endswith(".npy") for name in names)
 
 
@@ -23,8 +26,8 @@ def _read(path: Path) -> Weights:
     try:
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
-                arrays[name] = torch.from_numpy(np.ascontiguousarray(archive[name]).copy())
-    except (ValueError, TypeError, OSError, zipfile.BadZipFile) as error:
+                arrays[name] = torch.from_numpy(np.array(archive[name], order="C"))
+    except Exception as error:  # A damaged archive can raise anything.
         raise FormatError(f"{path}: an .npz archive with an array that cannot be read: {error}") from error
     return Weights(path=path, format=NPZ.name, arrays=arrays)
 

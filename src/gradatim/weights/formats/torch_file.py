@@ -34,13 +34,14 @@ def _load(path: Path) -> Any:
     with path.open("rb") as file:
         zipped = file.read(2) == b"PK"
     if zipped and not zipfile.is_zipfile(path):
-        raise FormatError(f"{path}: a truncated PyTorch file: the end of its archive is missing; copy it again")
+        raise FormatError(f"{path}: truncated: the end of its archive is missing; copy it again")
+    mapped = zipped and path.suffix != ".safetensors"  # By path, torch takes such a file for one of that format.
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            return torch.load(path, map_location="cpu", weights_only=True, mmap=zipped)
+        with torch.serialization.safe_globals([argparse.Namespace]), path.open("rb") as file:
+            return torch.load(path if mapped else file, map_location="cpu", weights_only=True, mmap=mapped)
     except pickle.UnpicklingError as error:
         raise FormatError(_refusal(path, str(error))) from error
-    except (RuntimeError, EOFError, ValueError, KeyError, AttributeError, TypeError, OSError, IndexError) as error:
+    except Exception as error:  # A damaged pickle can raise anything.
         first = str(error).strip().split("\n")[0]
         raise FormatError(f"{path}: not a PyTorch file of weights, or a damaged one: {first}") from error
 
@@ -63,14 +64,17 @@ def _arrays(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...
         raise FormatError(f"{path}: holds one tensor without a name, not a state dict")
     if not isinstance(content, Mapping):
         raise FormatError(f"{path}: holds a {type(content).__name__}, not a state dict")
-    if flat := _tensors(content):
-        return flat, ()
+    flat = _tensors(content)
     found = {key: arrays for key, value in content.items() if (arrays := _tensors(value))}
-    chosen = [key for key in _KNOWN if key in found] or (list(found) if len(found) == 1 else [])
+    chosen = [key for key in _KNOWN if key in found] or (list(found) if len(found) == 1 and not flat else [])
+    if not chosen and flat:
+        return flat, ()
     if not chosen:
         inside = ", ".join(map(repr, content)) or "nothing"
         raise FormatError(f"{path}: no state dict in it; its keys are {inside}")
-    return found[chosen[0]], (f"arrays lie under {chosen[0]!r}",)
+    others = ", ".join(repr(key) for key in (*flat, *found) if key != chosen[0])
+    left = (f"not read: the arrays of {others}",) if others else ()
+    return found[chosen[0]], (f"arrays lie under {chosen[0]!r}", *left)
 
 
 def _tensors(value: Any) -> dict[str, Tensor]:
