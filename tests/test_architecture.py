@@ -118,6 +118,8 @@ def test_only_the_command_line_prints():
 
 
 def test_plans_and_help_load_no_torch():
-    code = "import sys, gradatim, gradatim.plan, gradatim.cli.app; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    code = (
+        "import sys, gradatim, gradatim.plan, gradatim.cli.app; print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.split() == ["False", "False"]

@@ -121,6 +121,10 @@ class Loop:
         self.best: dict[str, Tensor] = {}
         self.origin = {path: _copies(part) for path, part in self.trained_modules().items()}
         self.generator = torch.Generator(work.place.device)
+        self._precision = _precision(stage, work.place)
+        self._prefix_parts: dict[str, Any] = {name: work.parts[name] for name in work.computation.prefix_parts}
+        if work.computation.random:
+            self._prefix_parts["generator"] = self.generator
         self._base = keyed_seed(work.seed, stage.name, work.place.rank)
         self._good: Snapshot | None = None
         self._clock = time.perf_counter()
@@ -158,11 +162,6 @@ class Loop:
 
     # -- one step -----------------------------------------------------------------------------------
 
-    def _autocast(self) -> AbstractContextManager[Any]:
-        if self.work.stage.precision == "bf16-mixed":
-            return torch.autocast(self.work.place.device.type, dtype=torch.bfloat16)
-        return nullcontext()
-
     def _seed_step(self, step: int) -> None:
         seed = (self._base + step * _MIX) & _MASK
         self.work.place.seed(seed)
@@ -172,25 +171,18 @@ class Loop:
     def _prepared(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Send a batch to the device and run the frozen prefix on it."""
         computation = self.work.computation
-        values = self.work.place.send(batch)
-        if computation.random:
-            values = {**values, "generator": self.generator}
-        if not computation.prefix:
-            return values  # type: ignore[no-any-return]
-        found = {**{part: self.work.parts[part] for part in computation.prefix_parts}, **values}
-        with torch.no_grad(), self._autocast():
+        values: dict[str, Any] = self.work.place.send(batch)
+        if not computation.prefix and not computation.random:
+            return values
+        found = {**self._prefix_parts, **values}
+        with torch.no_grad(), self._precision:
             for names, step in computation.prefix:
                 store(found, names, step(found))
-        for part in computation.prefix_parts:
-            del found[part]
         return found
 
     def _backward(self, driver: Driver, values: dict[str, Any], share: int) -> None:
-        if self.work.stage.precision == "fp32":
+        with self._precision:
             total, terms = self.work.computation.module(driver.turn.name, values)
-        else:
-            with self._autocast():
-                total, terms = self.work.computation.module(driver.turn.name, values)
         (total if share == 1 else total / share).backward()
         driver.sums += terms if share == 1 else terms / share
 
@@ -467,6 +459,13 @@ class Loop:
         if self.band is not None:
             self.band.first = dict(self.counters.first_terms)
         self._good = snapshot
+
+
+def _precision(stage: Stage, place: Place) -> AbstractContextManager[Any]:
+    """The context in which steps and losses run; may be entered any number of times."""
+    if stage.precision == "bf16-mixed":
+        return torch.autocast(place.device.type, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def _copies(module: nn.Module, *, cpu: bool = False) -> dict[str, Tensor]:
