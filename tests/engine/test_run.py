@@ -245,7 +245,7 @@ def test_a_part_may_start_as_a_copy_of_another_stages_part(tmp_path):
 def test_weights_of_another_run_bring_their_history(tmp_path):
     run(plan(stage("one")), tmp_path / "a" / "run", system=TOY)
     source = {"run": str(tmp_path / "a" / "run")}
-    second = stage("two", init={part: source for part in ("stem", "body", "head")}, train=["body"])
+    second = stage("two", init=dict.fromkeys(("stem", "body", "head"), source), train=["body"])
 
     result = run(plan(second), tmp_path / "b" / "run", system=TOY)
 

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from toy import FRESH, TOY, plan, stage
 from torch import nn
+from toy import FRESH, TOY, plan, stage
 
 from gradatim.engine.run import run
 from gradatim.errors import GuardError, WeightsError
