@@ -4,11 +4,11 @@ import re
 
 import pytest
 import torch
-from toy import TOY
 
 from gradatim.errors import SystemDefinitionError
 from gradatim.system import Metric, System
 from gradatim.task import makes, read_call, read_tasks
+from toy import TOY
 
 PARTS, FIELDS = ("stem", "head", "experts"), ("x", "y")
 

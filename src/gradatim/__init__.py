@@ -7,7 +7,7 @@ Everything public is importable from here; a name is loaded with what it needs w
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from gradatim.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from gradatim.engine.explain import explain

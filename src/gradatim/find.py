@@ -5,10 +5,10 @@ Looking a system up imports nothing but that system; listing them imports none.
 
 import importlib
 import importlib.metadata
+import inspect
 import pkgutil
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 
 from gradatim.errors import PlanError, SystemDefinitionError, unknown
 from gradatim.plan.text import Document, read_document
@@ -44,20 +44,15 @@ def find_system(name: str) -> System:
 
 
 def code_digest(system: System) -> str:
-    """Digest of a system's source files; another one makes its finished stages stale."""
-    builder = next(iter(system.tasks.values()))[0]
-    module = importlib.import_module(builder.__module__)
-    files = _sources(module)
-    return text_digest(*(f"{path.name}={file_digest(path)}" for path in files))
+    """Digest of a system's source files; another one makes its finished stages stale.
 
-
-def _sources(module: ModuleType) -> list[Path]:
-    """All source files of the package that a module belongs to; the module's own file where it stands alone."""
-    if module.__file__ is None:
-        return []
-    folder = Path(module.__file__).parent
-    package = module.__name__ if hasattr(module, "__path__") else module.__name__.rpartition(".")[0]
-    return sorted(folder.rglob("*.py")) if package and package != "__main__" else [Path(module.__file__)]
+    The files are those of the package that its first step stands in, or the step's own file where that stands alone.
+    """
+    step = next(iter(system.tasks.values()))[0]
+    file = Path(inspect.getsourcefile(step) or __file__)
+    alone = not file.with_name("__init__.py").is_file()
+    files = [file] if alone else sorted(file.parent.rglob("*.py"))
+    return text_digest(*(f"{path.relative_to(file.parent)}={file_digest(path)}" for path in files))
 
 
 def read_plan_document(name: str) -> Document:

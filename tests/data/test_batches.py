@@ -2,10 +2,10 @@
 
 import pytest
 import torch
-from toy import TOY, ToyData
 
 from gradatim.data.batches import BatchOrder, batches, plain_batches
 from gradatim.data.random import keyed_generator, keyed_seed
+from toy import TOY, ToyData
 
 
 def order(**changes):

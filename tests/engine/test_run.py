@@ -1,16 +1,17 @@
 """Runs from plan to folder: states, proofs, lineage, resuming, reuse."""
 
 import json
+import shutil
 
 import pytest
 import torch
-from toy import FRESH, TOY, plan, stage
 
 from gradatim.engine.model import load_run
 from gradatim.engine.run import run
 from gradatim.errors import DataError, GuardError, PlanError, RunError
 from gradatim.runs import read_events
 from gradatim.weights import header_of, part_digest, parts_of, read_weights
+from toy import FRESH, TOY, plan, stage
 
 
 def weights_of(folder):
@@ -21,7 +22,7 @@ def same(one, other):
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-class Stop(Exception):
+class KilledError(Exception):
     """Raised by a test at a chosen step, as a killed process would end."""
 
 
@@ -31,7 +32,7 @@ def stop_at(count):
     def tick(done, total):
         seen[0] += 1
         if seen[0] == count:
-            raise Stop
+            raise KilledError
 
     return tick
 
@@ -73,7 +74,7 @@ def test_a_run_that_stops_at_any_step_resumes_to_the_same_bits_and_metrics(tmp_p
     monkeypatch.setattr("gradatim.engine.stage.SnapshotWriter", _eager_writer())
     whole = run(plan(*THREE), tmp_path / "whole" / "run", system=TOY)
 
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         run(plan(*THREE), tmp_path / "cut" / "run", system=TOY, tick=stop_at(step))
     again = run(plan(*THREE), tmp_path / "cut" / "run", system=TOY)
 
@@ -100,7 +101,7 @@ def _figures(folder):
 
 def test_a_resumed_stage_goes_on_from_its_snapshot_and_not_from_the_start(tmp_path, monkeypatch):
     monkeypatch.setattr("gradatim.engine.stage.SnapshotWriter", _eager_writer())
-    with pytest.raises(Stop):
+    with pytest.raises(KilledError):
         run(plan(stage(epochs=10, snapshot_every=2)), tmp_path / "run", system=TOY, tick=stop_at(25))
     events = []
 
@@ -257,8 +258,12 @@ def test_weights_of_another_run_bring_their_history(tmp_path):
 
 def test_best_weights_are_kept_and_early_stopping_ends_the_stage(tmp_path):
     judged = stage(
-        epochs=50, lr=5.0, validate={"metric": "closeness"}, guards={"patience": 3}, optimizer={"sgd": {"momentum": 0.0}}
-    )  # fmt: skip
+        epochs=50,
+        lr=5.0,
+        validate={"metric": "closeness"},
+        guards={"patience": 3},
+        optimizer={"sgd": {"momentum": 0.0}},
+    )
     result = run(plan(judged, allow=["fast"]), tmp_path / "run", system=TOY)
 
     record = result.stages["fit"]
@@ -362,6 +367,18 @@ def test_workers_change_nothing(tmp_path):
     helped = run(plan(stage(workers=2, **jittered)), tmp_path / "b" / "run", system=TOY)
 
     assert same(weights_of(alone.folder), weights_of(helped.folder))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on the CPU")
+@pytest.mark.filterwarnings("default")
+def test_compiled_parts_learn_the_same_and_keep_their_names(tmp_path):
+    compiled = run(plan(stage(compile=True, epochs=1)), tmp_path / "a" / "run", system=TOY)
+    eager = run(plan(stage(epochs=1)), tmp_path / "b" / "run", system=TOY)
+
+    ours, theirs = weights_of(compiled.folder), weights_of(eager.folder)
+    assert ours.keys() == theirs.keys()
+    assert all(torch.allclose(ours[name], theirs[name], atol=1e-5) for name in ours)
 
 
 def test_a_child_that_a_part_does_not_have_is_found_before_anything_runs(tmp_path):

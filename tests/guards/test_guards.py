@@ -10,6 +10,7 @@ from gradatim.errors import GuardError, WeightsError
 from gradatim.guards import LossBand, Patience, check_reached
 from gradatim.guards.after import check_frozen, check_moved, digests
 from gradatim.runs import latest_snapshot, read_events
+from toy import FRESH, TOY, plan, stage
 
 
 def guards_of(folder):
@@ -142,9 +143,8 @@ def test_during_patience_ends_the_stage_without_an_error(tmp_path):
 def test_after_a_frozen_part_that_a_step_changes_is_found_and_nothing_is_kept(tmp_path):
     from dataclasses import replace
 
-    from toy import predict, transform
-
     from gradatim.task import makes
+    from toy import predict, transform
 
     @makes("features")
     def meddle(stem, x):

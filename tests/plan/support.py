@@ -1,9 +1,8 @@
 """A plan of the toy system as text, and the one message that its checks give."""
 
-from toy import TOY
-
 from gradatim.errors import PlanError
 from gradatim.plan import check, interpret, parse, raise_all
+from toy import TOY
 
 PLAN = """system: toy
 stages:

@@ -4,12 +4,12 @@
 from dataclasses import replace
 
 import pytest
-from plan.support import PLAN, SECOND, changed, findings, told
-from toy import FOREIGN, TOY
 
 from gradatim.errors import PlanError
 from gradatim.plan import Rule, interpret, parse, raise_all
 from gradatim.weights.adapters import ADAPTERS
+from plan.support import PLAN, SECOND, changed, findings, told
+from toy import FOREIGN, TOY
 
 STAGE_KEYS = (
     "accumulate, batch_size, clip, compile, data, epochs, guards, init, log_every, losses, lr, name, optimizer, "

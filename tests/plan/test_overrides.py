@@ -1,11 +1,11 @@
 """Changes from the command line, by dotted path."""
 
 import pytest
-from plan.support import PLAN, SECOND, changed
-from toy import TOY
 
 from gradatim.errors import PlanError
 from gradatim.plan import Plan, check, interpret, override, parse, raise_all
+from plan.support import PLAN, SECOND, changed
+from toy import TOY
 
 
 def after(*changes, text=PLAN + SECOND % ""):

@@ -1,13 +1,13 @@
 """Plans in Python and in YAML are one: defaults, named sources, and text that reads back as it was."""
 
 import pytest
-from plan.support import changed
 from pydantic import ValidationError
-from toy import TOY
 
 from gradatim.plan import Plan, Stage, StageDefaults, check, interpret, parse, write_yaml
 from gradatim.plan.stage import Guards, PartTraining, Update, Validation
 from gradatim.systems.maefuse.recipes import RECIPES
+from plan.support import changed
+from toy import TOY
 
 TEXT = """system: toy
 seed: 3

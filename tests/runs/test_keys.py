@@ -1,10 +1,10 @@
 """Stage keys change with everything that the result depends on, and with nothing else."""
 
 import pytest
-from toy import stage
 
 from gradatim.runs import stage_key
 from gradatim.runs.keys import differences
+from toy import stage
 
 BASE = {
     "seed": 0, "model": {"width": 6}, "parts": {"head": "d1"}, "data": "rows", "code": "c", "version": "1",

@@ -5,13 +5,13 @@ import sys
 import pytest
 import torch
 from safetensors.torch import save_file
-from toy import TOY
 
 from gradatim.engine.build import settings_of
 from gradatim.engine.sources import Builder, load_sources
 from gradatim.errors import MissingExtraError, WeightsError
 from gradatim.plan import Plan
 from gradatim.weights import hub_file
+from toy import TOY
 
 SHA = "0123456789abcdef0123456789abcdef01234567"
 

@@ -47,7 +47,7 @@ for command in (
 @app.callback(invoke_without_command=True)
 def _root(version: bool = typer.Option(False, "--version", help="Print the version.")) -> None:
     if version:
-        from gradatim import __version__
+        from gradatim.version import __version__
 
         typer.echo(__version__)
         raise typer.Exit

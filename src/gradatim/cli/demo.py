@@ -25,6 +25,7 @@ def demo(
     from gradatim.find import read_plan_document
     from gradatim.plan import override
     from gradatim.report.html import write_report
+    from gradatim.report.pictures import save_sheet
     from gradatim.report.tables import plan_table
     from gradatim.systems.maefuse.synthetic import write_scenes
 
@@ -43,6 +44,8 @@ def demo(
     jobs = held_out_jobs(out, folder / "fused")
     fuse_jobs(model, jobs, device="cpu", batch_size=64)
     show_means(measured(folder / "fused", [scenes]))
+    sheet = folder / "pictures.png"
+    save_sheet(sheet, [(job.pair.visible, job.pair.infrared, job.output) for job in jobs[:4]])
     report = write_report(out)
-    typer.echo(f"pictures: {folder / 'fused'}\nmodel:    {out / 'model.safetensors'}\nreport:   {report}")
+    typer.echo(f"pictures: {sheet}\nmodel:    {out / 'model.safetensors'}\nreport:   {report}")
     typer.echo(f"next:     gradatim lineage {out}    gradatim status {out}    gradatim plan maefuse/paper")

@@ -47,8 +47,8 @@ class BatchOrder:
         """(epoch, index) of every sample in every batch of an epoch."""
         order = keyed_generator(self.seed, self.stage, epoch).permutation(self.samples)
         whole = self.batch_size * self.world
-        batches = [order[i : i + whole][self.rank :: self.world] for i in range(0, self.samples, whole)]
-        return [[(epoch, int(index)) for index in batch] for batch in batches]
+        keys = [(epoch, index) for index in order.tolist()]
+        return [keys[i : i + whole][self.rank :: self.world] for i in range(0, self.samples, whole)]
 
     def starting(self, batch: int, stop: int) -> Iterator[list[Key]]:
         """Batches number `batch` to `stop` - 1, counted from the start of the stage."""
@@ -72,6 +72,13 @@ class _Keyed(TorchDataset[dict[str, Tensor]]):
         epoch, index = key
         random = keyed_generator(self.seed, self.stage, epoch, index) if self.dataset.random else None
         return self.dataset.sample(index, self.fields, random)
+
+    def __getitems__(self, keys: list[Key]) -> list[dict[str, Tensor]]:
+        """All samples of a batch at once; torch's loader asks for this where it exists."""
+        if self.dataset.random:
+            return [self[key] for key in keys]
+        sample, fields = self.dataset.sample, self.fields
+        return [sample(index, fields, None) for _, index in keys]
 
 
 class _Keys:

@@ -70,7 +70,7 @@ class StageModule(nn.Module):
             weighted = term if weight == 1 else term * weight
             total = weighted if total is None else total + weighted
         assert total is not None
-        return total, torch.stack(terms).float()
+        return total, terms[0].reshape(1) if len(terms) == 1 else torch.stack(terms)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,12 +19,14 @@ from gradatim.errors import DataError, GradatimError, PlanError, RunError, Weigh
 from gradatim.files import write_text
 from gradatim.find import code_digest, find_system
 from gradatim.plan import Document, Finding, Plan, Stage, StageSource, check, interpret, raise_all, write_yaml
-from gradatim.runs.environment import environment, version
+from gradatim.runs.environment import environment
 from gradatim.runs.events import EventLog
 from gradatim.runs.folder import RunFolder, next_folder, read_json
 from gradatim.runs.keys import differences, stage_key
 from gradatim.runs.lineage import Lineage
+from gradatim.runs.tensorboard import ScalarWriter
 from gradatim.system import System
+from gradatim.version import __version__
 from gradatim.weights import write_weights
 
 
@@ -140,14 +142,14 @@ def _run(
 ) -> RunResult:
     _check_stage_names(plan, stages)
     run_folder = RunFolder(folder)
-    log = EventLog(run_folder.events)
+    log, scalars = EventLog(run_folder.events), ScalarWriter(run_folder.path / "tensorboard")
     state = _Run(
         plan=plan,
         system=system,
         folder=run_folder,
         place=this_place(device),
         code=code_digest(system),
-        observe=_both(log.write, observe),
+        observe=_all(log.write, scalars.write, *([observe] if observe else [])),
         tick=tick or (lambda done, total: None),
         builder=Builder(system=system, settings=settings_of(system, plan), seed=plan.seed, allow=plan.allow),
     )
@@ -164,17 +166,17 @@ def _run(
             raise
         finally:
             log.close()
+            scalars.close()
         finished = len(records) == len(plan.stages)
         run_folder.write_record(state="finished" if finished else "partly finished", error=None)
     return RunResult(folder=folder, stages=records, model=run_folder.model)
 
 
-def _both(write: Observer, observe: Observer | None) -> Observer:
-    """Write every event down, then hand it on."""
+def _all(*observers: Observer) -> Observer:
+    """Hand every event to each observer in turn."""
 
     def receive(event: dict[str, Any]) -> None:
-        write(event)
-        if observe is not None:
+        for observe in observers:
             observe(event)
 
     return receive
@@ -260,7 +262,7 @@ def _key(state: _Run, stage: Stage, weights: Mapping[str, str]) -> dict[str, str
         parts=weights,
         data=state.data[stage.name][2],
         code=state.code,
-        version=version(),
+        version=__version__,
     )
 
 

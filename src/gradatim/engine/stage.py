@@ -118,7 +118,9 @@ def run_stage(job: StageJob, store: PartStore, introduced: tuple[str, ...]) -> d
     _note_lineage(job, loop, store, parts)
     record = {**_record(job, loop, started), **proofs, "saved": list(_saved(job.stage, introduced))}
     _write(job, store, record, parts)
-    job.observe({"event": "stage", "stage": job.stage.name, "step": loop.counters.step, "state": "finished", **proofs})
+    job.observe(
+        {"event": "stage", "stage": job.stage.name, "step": loop.state.counters.step, "state": "finished", **proofs}
+    )
     return record
 
 
@@ -175,7 +177,7 @@ def _started(job: StageJob, loop: Loop) -> dict[str, Any]:
 
 def _proofs(job: StageJob, loop: Loop, parts: Mapping[str, nn.Module], before: Mapping[str, str]) -> dict[str, Any]:
     """Prove the stage's promises; the numbers of arrays that were compared."""
-    modules = loop.trained_modules()
+    modules = loop.state.modules
     learning = {id(array) for module in modules.values() for array in (*module.parameters(), *module.buffers())}
     frozen = {
         f"{part}.{name}"
@@ -186,7 +188,7 @@ def _proofs(job: StageJob, loop: Loop, parts: Mapping[str, nn.Module], before: M
     still = {name: digest for name, digest in before.items() if name in frozen}
     equal = check_frozen(job.stage.name, still, digests(parts))
     moved = check_moved(job.stage.name, before, modules)
-    return {"frozen_arrays_equal": equal, "trained_arrays_moved": moved, "drift": loop.drifts()}
+    return {"frozen_arrays_equal": equal, "trained_arrays_moved": moved, "drift": loop.state.drifts()}
 
 
 def _note_lineage(job: StageJob, loop: Loop, store: PartStore, parts: Mapping[str, nn.Module]) -> None:
@@ -195,7 +197,7 @@ def _note_lineage(job: StageJob, loop: Loop, store: PartStore, parts: Mapping[st
             run=job.run,
             stage=job.stage.name,
             key=job.key["key"],
-            steps=loop.counters.step,
+            steps=loop.state.counters.step,
             digest=part_digest(parts[name]),
         )
         store.set_lineage(name, store.lineage(name).trained(passage))
@@ -213,13 +215,13 @@ def _record(job: StageJob, loop: Loop, started: float) -> dict[str, Any]:
         "number": job.number,
         "task": job.stage.task,
         **job.key,
-        "steps": loop.counters.step,
+        "steps": loop.state.counters.step,
         "seconds": round(time.time() - started, 3),
-        "stopped_early": loop.counters.stopped,
-        "rollbacks": loop.counters.rollbacks,
+        "stopped_early": loop.state.counters.stopped,
+        "rollbacks": loop.state.counters.rollbacks,
         "metric": job.stage.validation.metric if job.stage.validation else None,
-        "best": loop.patience.best,
-        "best_step": loop.patience.best_step,
+        "best": loop.state.patience.best,
+        "best_step": loop.state.patience.best_step,
         "states": {p: str(s) for p, s in part_states(job.system.parts, steps, job.stage.trained()).items()},
     }
 

@@ -9,10 +9,10 @@ from gradatim.engine.run import checked_plan
 from gradatim.errors import DataError
 from gradatim.find import code_digest
 from gradatim.plan import Document, Stage
-from gradatim.runs.environment import version
 from gradatim.runs.folder import RunFolder
 from gradatim.runs.keys import differences, stage_key
 from gradatim.system import System
+from gradatim.version import __version__
 
 
 def staleness(document: Document, runs: Path) -> list[tuple[str, str, str]]:
@@ -34,7 +34,7 @@ def staleness(document: Document, runs: Path) -> list[tuple[str, str, str]]:
     code, rows, upset = code_digest(system), [], ""
     for stage in plan.stages:
         key = stage_key(
-            stage, seed=plan.seed, model=model, parts={}, data=_data(system, stage), code=code, version=version()
+            stage, seed=plan.seed, model=model, parts={}, data=_data(system, stage), code=code, version=__version__
         )
         found = [differences(record, key) for record in records if record["name"] == stage.name]
         nearest = min(([name for name in one if name != "weights"] for one in found), key=len, default=None)

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from gradatim.version import __version__
+
 
 def environment() -> dict[str, Any]:
     """Versions and machine, for `run.json`."""
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
     return {
-        "gradatim": version(),
+        "gradatim": __version__,
         "python": platform.python_version(),
         "torch": torch.__version__,
         "platform": platform.platform(),
@@ -22,10 +24,3 @@ def environment() -> dict[str, Any]:
         "command": sys.argv,
         "folder": os.getcwd(),  # noqa: PTH109 - a string for JSON
     }
-
-
-def version() -> str:
-    """Version of gradatim."""
-    from gradatim import __version__
-
-    return __version__

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity.maefuse.support import Case, build, fill_rule, grid_of, settings_of
 from torch import Tensor, nn
 
 from gradatim.errors import WeightsError
 from gradatim.systems.maefuse.layouts import LAYOUTS
 from gradatim.systems.maefuse.model import MaeFuseSettings
 from gradatim.weights import Account, Weights, Wish, read_weights, transfer, translate
+from parity.maefuse.support import Case, build, fill_rule, grid_of, settings_of
 
 pytestmark = pytest.mark.parity
 FEEDS = {

@@ -5,12 +5,12 @@ import re
 
 import numpy as np
 import pytest
-from parity.maefuse.support import build, grid_of, load, settings_of
 from PIL import Image
 
 from gradatim.data.image import read_image
 from gradatim.systems.maefuse.predict import fuse_pairs, plan_jobs
 from gradatim.systems.maefuse.steps import compare, decode, encode, merge
+from parity.maefuse.support import build, grid_of, load, settings_of
 
 pytestmark = pytest.mark.parity
 pytest.importorskip("cv2")

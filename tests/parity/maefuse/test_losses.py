@@ -2,7 +2,6 @@
 
 import pytest
 import torch
-from parity.maefuse.support import Case, cases
 from torch import Tensor
 
 from gradatim.systems.maefuse.losses import (
@@ -14,6 +13,7 @@ from gradatim.systems.maefuse.losses import (
     laplacian_response,
     pattern_mean,
 )
+from parity.maefuse.support import Case, cases
 
 pytestmark = pytest.mark.parity
 LEVELS = 255  # the files hold levels, our losses take [0, 1]

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import pytest
 import torch
-from parity.maefuse.support import Case, build, cases, grid_of, load, places, settings_of
 from torch import Tensor, nn
 
 from gradatim.systems.maefuse.losses import LOSSES
@@ -16,6 +15,7 @@ from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
 from gradatim.systems.maefuse.steps import TASKS
 from gradatim.task import read_tasks
 from gradatim.vision.normalization import to_imagenet
+from parity.maefuse.support import Case, build, cases, grid_of, load, places, settings_of
 
 pytestmark = pytest.mark.parity
 FIELDS = ("visible", "infrared", "image")

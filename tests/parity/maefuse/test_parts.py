@@ -4,7 +4,6 @@ import re
 
 import pytest
 import torch
-from parity.maefuse.support import Case, build, cases, filled, grid_of, load, settings_of
 from torch import Tensor, nn
 
 from gradatim.systems.maefuse.losses import reconstruction
@@ -13,6 +12,7 @@ from gradatim.systems.maefuse.parts.fusion import ComparativeFusion, MergingFusi
 from gradatim.vision.normalization import from_imagenet
 from gradatim.vision.patches import patchify, unpatchify
 from gradatim.vision.positions import sine_cosine_table
+from parity.maefuse.support import Case, build, cases, filled, grid_of, load, settings_of
 
 pytestmark = pytest.mark.parity
 

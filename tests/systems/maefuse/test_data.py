@@ -5,11 +5,11 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from pictures import pair_root, picture, save
 from pydantic import ValidationError
 
 from gradatim.errors import DataError
 from gradatim.systems.maefuse.data import PairSettings, held_out, open_pairs, sample_shapes
+from pictures import pair_root, picture, save
 
 BOTH = ("visible", "infrared")
 
@@ -149,6 +149,8 @@ def test_the_digest_follows_contents_names_and_settings_but_not_places(tmp_path)
     root = tmp_path / "x"
     digests.append(open_pairs(PairSettings(root=root, size=8), "all").digest())
     digests.append(open_pairs(PairSettings(root=root, holdout=0), "train").digest())
+    by_share, by_name = (open_pairs(PairSettings(root=root, holdout=h), "train") for h in (0.3, ("b",)))
+    assert by_share.digest() == by_name.digest()
     (root / "vi" / "a.png").rename(root / "vi" / "0.png")
     (root / "ir" / "a.png").rename(root / "ir" / "0.png")
     digests.append(open_pairs(PairSettings(root=root), "all").digest())
@@ -192,3 +194,16 @@ def test_shapes_are_known_without_data():
     assert sample_shapes(PairSettings(root="x", preprocess="original", samples="images"), (32, 48)) == {
         "image": (3, 640, 640)
     }
+
+
+def test_a_folder_of_paired_folders_stands_for_them_all(tmp_path):
+    from gradatim.systems.maefuse.synthetic import write_scenes
+
+    for name in ("day", "night"):
+        write_scenes(tmp_path / name, 2, size=(32, 40))
+
+    pairs = open_pairs(PairSettings(root=tmp_path, holdout=0), "train")
+
+    assert [pairs.name(i) for i in range(len(pairs))] == [
+        f"{root}/scene_{i:03d}" for root in ("day", "night") for i in range(2)
+    ]

@@ -4,12 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from pictures import pair_root, picture, save
 
 from gradatim.data.image import read_image
 from gradatim.errors import DataError
 from gradatim.systems.maefuse.evaluate import METHODS, evaluate_folder
 from gradatim.systems.maefuse.metrics import NAMES, gray, measure
+from pictures import pair_root, picture, save
 
 SIZE = (44, 48)
 

@@ -5,12 +5,12 @@ import math
 import numpy as np
 import pytest
 import torch
-from pictures import picture
 from skimage.measure import shannon_entropy
 from skimage.metrics import normalized_mutual_information, structural_similarity
 
 from gradatim.systems.maefuse import metrics, structure, validation
 from gradatim.systems.maefuse.metrics import NAMES, gray, measure
+from pictures import picture
 
 SIZE = (48, 52)
 FUSED, VISIBLE, INFRARED = (picture(seed, SIZE, channels=1) for seed in range(3))

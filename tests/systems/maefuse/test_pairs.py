@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from pictures import pair_root, picture, save
 
 from gradatim.errors import DataError
 from gradatim.systems.maefuse.data import PairSettings, open_pairs
 from gradatim.systems.maefuse.pairs import find_pairs, root_labels
+from pictures import pair_root, picture, save
 
 
 def problems_of(root, **settings):

@@ -5,12 +5,12 @@ from itertools import pairwise
 import numpy as np
 import pytest
 import torch
-from pictures import pair_root, picture, save
 
 from gradatim.data.image import read_image
 from gradatim.errors import DataError, MissingExtraError
 from gradatim.systems.maefuse.predict import fuse_native, fuse_pairs, fuse_resized, plan_jobs
 from gradatim.systems.maefuse.tiles import fuse_tiled, tile_starts, window
+from pictures import pair_root, picture, save
 
 SIZE = (8, 12)
 

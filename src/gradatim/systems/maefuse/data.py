@@ -54,7 +54,7 @@ class PairSettings(BaseModel):
     """Which pictures, and what is done to them before the model sees them.
 
     Args:
-        root: a folder with `vi/` and `ir/` (or `visible/` and `infrared/`), or a list of such folders.
+        root: a folder with `vi/` and `ir/` (or `visible/` and `infrared/`), a folder of such folders, or a list.
         holdout: what is kept out of training for validation: a share of the pairs, spread evenly over
             the sorted names (at least one pair if it is above 0), or a list of names.
         size: every picture is resized to this (height, width), whatever its aspect; one number is a square.

@@ -61,6 +61,7 @@ def find_pairs(roots: Sequence[Path]) -> tuple[list[Pair], list[str]]:
     """Pairs of all roots, sorted by name, and what is wrong, one line each; reads no picture."""
     pairs: list[Pair] = []
     wrong: list[str] = []
+    roots = expanded(roots)
     for root, label in zip(roots, root_labels(roots), strict=True):
         folders = _modality_folders(root)
         if isinstance(folders, str):
@@ -80,6 +81,7 @@ def find_singles(roots: Sequence[Path]) -> tuple[list[Single], list[str]]:
     """
     singles: list[Single] = []
     wrong: list[str] = []
+    roots = expanded(roots)
     for root, label in zip(roots, root_labels(roots), strict=True):
         if not root.is_dir():
             wrong.append(f"{root}: no such folder.")
@@ -90,6 +92,16 @@ def find_singles(roots: Sequence[Path]) -> tuple[list[Single], list[str]]:
             prefix = label if source == "plain" else f"{label}{source}/"
             singles += [Single(prefix + path.stem, label + key, path, source) for key, path in files.items()]
     return sorted(singles, key=lambda single: single.name), wrong
+
+
+def expanded(roots: Sequence[Path]) -> list[Path]:
+    """Put the paired folders inside a root in its place, where it is none itself but holds some."""
+    result: list[Path] = []
+    for root in roots:
+        inside = sorted(root.iterdir()) if root.is_dir() and isinstance(_modality_folders(root), str) else []
+        paired = [path for path in inside if path.is_dir() and not isinstance(_modality_folders(path), str)]
+        result += paired or [root]
+    return result
 
 
 def match_files(visible: Path, infrared: Path) -> tuple[list[Pair], list[str]]:

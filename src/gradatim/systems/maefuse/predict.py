@@ -196,6 +196,9 @@ def _output_problems(jobs: Sequence[Job], output: Path, mode: Mode) -> list[str]
     """What would be overwritten or cannot be written."""
     inputs = {path.resolve() for job in jobs for path in (job.pair.visible, job.pair.infrared)}
     wrong = [f"{job.output}: is an input, and would be overwritten." for job in jobs if job.output.resolve() in inputs]
+    outputs = [job.output for job in jobs]
+    twice = sorted({path for path in outputs if outputs.count(path) > 1})
+    wrong += [f"{path}: several pairs have this name; fuse their folders one at a time." for path in twice]
     if any(job.output != output for job in jobs) and output.exists() and not output.is_dir():
         wrong.append(f"{output}: is a file; a folder is needed for {len(jobs)} results.")
     if mode in ORIGINAL_MODES:

@@ -129,27 +129,32 @@ def paper() -> Plan:
 
 
 _SMALL_MODEL = {
-    "image_size": 64, "patch_size": 8, "width": 128, "depth": 2, "heads": 4, "decoder_width": 128,
+    "image_size": 32, "patch_size": 4, "width": 128, "depth": 2, "heads": 4, "decoder_width": 128,
     "decoder_depth": 2, "decoder_heads": 4, "fusion_heads": 4,
 }  # fmt: skip
 
 
-def _own_encoder(model: Mapping[str, Any], pairs: Mapping[str, Any], epochs: Mapping[str, int], **more: Any) -> Plan:
-    """All stages of a small model that pretrains its own encoder on the pairs at hand."""
-    images = {"samples": "images", "crops_per_image": max(1, pairs["crops_per_image"] // 2)}
+_REFLECT = {"gradient.padding": "reflect", "laplacian.padding": "reflect", "laplacian.select": "absolute"}
+
+
+def _own_encoder(steps: Mapping[str, int], *, batch_size: int) -> Plan:
+    """All stages of a small model that pretrains its own encoder on the pairs at hand.
+
+    Masked pretraining makes an encoder that knows what stands beside a patch; on few pictures and steps it keeps too
+    little of the patch itself, so a second stage teaches encoder and decoder all pixels before the encoder is frozen.
+    """
+    pairs = {"root": "data", "crop": 32, "crops_per_image": 16, "flip": True, "holdout": 0.2}
+    images = {"samples": "images", "crops_per_image": 8}
+    common: dict[str, Any] = {
+        "batch_size": batch_size, "optimizer": _ADAMW, "weight_decay": 0.05, "lr": 1e-3, "clip": 1.0,
+        "schedule": {"cosine": {"warmup": 20}},
+    }  # fmt: skip
     fresh = dict.fromkeys(("encoder", "decoder", "mask_token"), "fresh")
+    pixels: dict[str, Any] = {"task": "reconstruct", "losses": {"reconstruction": 1}, "data": images}
     return Plan(
         system="maefuse",
-        model=model,
-        defaults=StageDefaults(
-            data=pairs,
-            batch_size=32,
-            optimizer=_ADAMW,
-            weight_decay=0.05,
-            lr=1e-3,
-            clip=1.0,
-            schedule={"cosine": {"warmup": 20}},
-        ),
+        model=_SMALL_MODEL,
+        defaults=StageDefaults(data=pairs, **common),
         stages=(
             Stage(
                 name="pretrain",
@@ -158,23 +163,17 @@ def _own_encoder(model: Mapping[str, Any], pairs: Mapping[str, Any], epochs: Map
                 train=tuple(fresh),
                 losses={"masked_reconstruction": 1},
                 data=images,
-                epochs=epochs["pretrain"],
+                steps=steps["pretrain"],
             ),
-            Stage(
-                name="decoder",
-                task="reconstruct",
-                train=("decoder",),
-                losses={"reconstruction": 1},
-                data=images,
-                epochs=epochs["decoder"],
-            ),
+            Stage(name="pixels", train=("encoder", "decoder"), steps=steps["pixels"], **pixels),
+            Stage(name="decoder", train=("decoder",), steps=steps["decoder"], **pixels),
             Stage(
                 name="cfm-mean",
                 task="align_pattern",
                 init={"cfm": "fresh"},
                 train=("cfm",),
                 losses={"pattern_mean": 1},
-                epochs=epochs["mean"],
+                steps=steps["mean"],
             ),
             Stage(
                 name="mfm-mean",
@@ -182,17 +181,16 @@ def _own_encoder(model: Mapping[str, Any], pairs: Mapping[str, Any], epochs: Map
                 init={"mfm": "fresh"},
                 train=("mfm",),
                 losses={"fused_mean": 1},
-                epochs=epochs["mean"],
+                steps=steps["mean"],
             ),
             Stage(
                 name="joint",
                 task="fuse",
                 train=("cfm", "mfm", "decoder"),
-                losses={"gradient": 1, "laplacian": 2, "intensity": 1},
-                epochs=epochs["joint"],
-                options={"gradient.padding": "reflect", "laplacian.padding": "reflect", "laplacian.select": "absolute"},
-                validation={"metric": "qabf", "every": max(1, epochs["joint"] // 5), "keep": "last"},
-                **more,
+                losses={"gradient": 1, "laplacian": 2, "intensity": 1, "structure": 20},
+                steps=steps["joint"],
+                options=_REFLECT,
+                validation={"metric": "qabf", "every": 10, "keep": "last"},
             ),
         ),
     )
@@ -200,14 +198,12 @@ def _own_encoder(model: Mapping[str, Any], pairs: Mapping[str, Any], epochs: Map
 
 def small() -> Plan:
     """All stages of a model that two processor cores train in minutes, its encoder pretrained on the same pairs."""
-    pairs = {"root": "data", "crop": 64, "crops_per_image": 16, "flip": True, "holdout": 0.2}
-    return _own_encoder(_SMALL_MODEL, pairs, {"pretrain": 40, "decoder": 25, "mean": 6, "joint": 60})
+    return _own_encoder({"pretrain": 400, "pixels": 700, "decoder": 200, "mean": 200, "joint": 2000}, batch_size=32)
 
 
 def demo() -> Plan:
     """The stages of `small` in about a minute, for generated scenes."""
-    pairs = {"root": "data", "crop": 64, "crops_per_image": 16, "flip": True, "holdout": 0.2}
-    return _own_encoder(_SMALL_MODEL, pairs, {"pretrain": 6, "decoder": 4, "mean": 1, "joint": 12})
+    return _own_encoder({"pretrain": 40, "pixels": 240, "decoder": 40, "mean": 80, "joint": 400}, batch_size=16)
 
 
 def _idle_cfm(plan: Plan) -> Iterator[tuple[int, str, str]]:

@@ -1,0 +1,69 @@
+"""The command line as a person meets it: in this process, or in one of its own."""
+
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from unittest import mock
+
+from gradatim.cli import main
+
+SOURCE = Path(__file__).parents[1] / "src"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command left: exit code, stdout and stderr."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self):
+        """Its stdout as JSON."""
+        return json.loads(self.out)
+
+
+def gradatim(*arguments):
+    """Run a command in this process; an exception that is no error of ours comes through."""
+    out, err, code = io.StringIO(), io.StringIO(), 0
+    words = ["gradatim", *map(str, arguments)]
+    with (
+        mock.patch.object(sys, "argv", words),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code or 0
+    return Answer(code, out.getvalue(), err.getvalue())
+
+
+def worked(*arguments):
+    """Run a command that must succeed."""
+    answer = gradatim(*arguments)
+    assert answer.code == 0, answer.err
+    return answer
+
+
+def started(*arguments, cwd, warnings="error", **how):
+    """Start a command in a process of its own, on one thread."""
+    path = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-W", warnings, "-c", "from gradatim.cli import main; main()", *map(str, arguments)]
+    return subprocess.Popen(
+        words, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
+    )
+
+
+def process(*arguments, cwd, **how):
+    """Run a command in a process of its own to its end."""
+    running = started(*arguments, cwd=cwd, **how)
+    out, err = running.communicate()
+    return Answer(running.returncode, out, err)

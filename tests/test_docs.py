@@ -1,0 +1,226 @@
+"""Every fenced block of the documentation runs or is checked, and every link leads somewhere.
+
+python  runs, in order, in one namespace a file
+yaml    a plan with `stages` passes all checks; a part of one passes them inside a whole plan
+bash    each `gradatim` line runs in a prepared folder, what trains long with `--once` and tiny parts;
+        each `make` line names a target; installing with pip is counted, not done
+text    anything else
+"""
+
+import re
+import shlex
+from collections import Counter
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import typer
+from commandline import gradatim
+from tiny import SIZES, authors_files, finished_run, sets
+
+from gradatim.cli.app import app
+from gradatim.engine.build import settings_of
+from gradatim.engine.run import checked_plan
+from gradatim.engine.stage import converted_options
+from gradatim.find import read_plan_document
+from gradatim.plan import Document, Plan, parse
+
+ROOT = Path(__file__).parents[1]
+FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("src/gradatim/systems/*/README.md"))]
+# Blocks at least, by file and kind.
+MINIMUM = {
+    "README.md": {"python": 1, "yaml": 1, "bash": 2},
+    "docs/tutorial.md": {"python": 5, "yaml": 1},
+}
+COMMANDS = 7
+
+
+class Block(NamedTuple):
+    """A fenced block."""
+
+    file: Path
+    line: int
+    kind: str
+    text: str
+
+    def __str__(self):
+        return f"{self.file.relative_to(ROOT)}:{self.line}"
+
+
+def blocks(file, *kinds):
+    found, start, lines = [], None, file.read_text().splitlines()
+    for number, line in enumerate(lines, start=1):
+        if line.startswith("```"):
+            if start is None:
+                start, kind = number, line[3:].strip()
+            else:
+                found.append(Block(file, start, kind, "\n".join(lines[start : number - 1]) + "\n"))
+                start = None
+    assert start is None, f"{file}:{start}: the block has no end"
+    return [block for block in found if not kinds or block.kind in kinds]
+
+
+def names(files):
+    return [names_of(file) for file in files]
+
+
+def names_of(file):
+    return str(file.relative_to(ROOT))
+
+
+def all_blocks(*kinds):
+    return [block for file in FILES for block in blocks(file, *kinds)]
+
+
+def test_the_files_and_the_blocks_that_there_are():
+    assert set(names(FILES)) == set(MINIMUM)
+    for file, name in zip(FILES, names(FILES), strict=True):
+        found = Counter(block.kind for block in blocks(file))
+        assert set(found) <= {"python", "yaml", "bash", "text"}, (name, found)
+        assert all(found[kind] >= count for kind, count in MINIMUM[name].items()), (name, found)
+
+
+# -- python -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if blocks(file, "python")], ids=names_of)
+def test_python_blocks_run_in_order(file, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "examples").symlink_to(ROOT / "examples")
+    namespace = {"__name__": "__main__"}
+    for block in blocks(file, "python"):
+        exec(compile("\n" * block.line + block.text, str(block), "exec"), namespace)
+
+
+# -- yaml -------------------------------------------------------------------------------------------
+
+WHOLE = {
+    "system": "maefuse",
+    "defaults": {"data": {"root": "pairs"}},
+    "stages": [
+        {"name": "first", "task": "fuse", "train": ["cfm"], "losses": {"intensity": "1"}, "steps": "10",
+         "init": {"encoder": "fresh", "decoder": "fresh", "cfm": "fresh", "mfm": "fresh"}},
+        {"name": "second", "task": "fuse", "train": ["mfm"], "losses": {"intensity": "1"}, "steps": "10"},
+    ],
+}  # fmt: skip
+"""The plan that a part of a plan is put into: keys of a plan at its top, keys of a stage in its second one."""
+
+
+def whole(tree):
+    if "stages" in tree:
+        return tree
+    if set(tree) <= set(Plan.model_fields):
+        return {**WHOLE, **tree}
+    first, second = WHOLE["stages"]
+    without = {"train", "losses"} if "updates" in tree else {"steps"} if "epochs" in tree else set()
+    return {**WHOLE, "stages": [first, {k: v for k, v in second.items() if k not in without} | tree]}
+
+
+def system_of(tree):
+    if tree["system"] != "denoise":
+        return None
+    from test_examples import load
+
+    return load().SYSTEM
+
+
+@pytest.mark.parametrize("block", all_blocks("yaml"), ids=str)
+def test_a_yaml_block_is_a_plan_without_faults(block):
+    document = parse(block.text, str(block))
+    tree = whole(document.tree)
+
+    checked_plan(document if tree is document.tree else Document(name=str(block), tree=tree), system_of(tree))
+
+
+def comparable(document, system=None):
+    """A plan as values: defaults merged, text turned into what the fields ask for."""
+    plan, system, _ = checked_plan(document, system)
+    plan = plan.resolved()
+    stages = [
+        (
+            stage.model_dump(exclude={"data", "options"}),
+            system.data.settings.model_validate(dict(stage.data)),
+            converted_options(system, stage),
+        )
+        for stage in plan.stages
+    ]
+    return plan.system, plan.seed, settings_of(system, plan), plan.allow, stages
+
+
+def test_the_readme_shows_the_plan_of_the_demo():
+    (block,) = blocks(ROOT / "README.md", "yaml")
+
+    assert comparable(parse(block.text)) == comparable(read_plan_document("maefuse/demo"))
+
+
+def test_the_tutorial_shows_the_plan_of_the_example():
+    (block,) = blocks(ROOT / "docs" / "tutorial.md", "yaml")
+    document = read_plan_document(str(ROOT / "examples" / "denoise" / "plan.yaml"))
+
+    assert parse(block.text).tree == document.tree
+    comparable(document, system_of(document.tree))
+
+
+# -- bash -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Where the commands run: scenes, a finished run, the authors' files, the examples."""
+    folder = tmp_path_factory.mktemp("docs")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        finished_run(folder)
+    authors_files(folder)
+    (folder / "data").symlink_to(folder / "pairs")
+    (folder / "examples").symlink_to(ROOT / "examples")
+    return folder
+
+
+def commands(block):
+    """Lines of a bash block as words, those that end in a backslash joined, comments left out."""
+    text = block.text.replace("\\\n", " ")
+    return [words for line in text.splitlines() if (words := shlex.split(line, comments=True))]
+
+
+def shortened(words):
+    """The same command in seconds: tiny parts, and one batch a stage."""
+    if words[0] != "run" or Path(words[1]).is_dir():
+        return words
+    own = [] if words[1].endswith("/small") or words[1].endswith("/demo") else ["defaults.data.size=16"]
+    tiny = sets(*SIZES, "defaults.data.crop=16", "defaults.batch_size=2", *own)
+    return [*words, *tiny, "--once"]
+
+
+@pytest.mark.parametrize("file", [file for file in FILES if blocks(file, "bash")], ids=names_of)
+def test_every_command_works(file, place, monkeypatch):
+    monkeypatch.chdir(place)
+    for block in blocks(file, "bash"):
+        for program, *words in commands(block):
+            if program == "gradatim":
+                answer = gradatim(*shortened(words))
+                assert answer.code == 0, f"{block}: gradatim {shlex.join(words)}\n{answer.err}"
+            elif program == "make":
+                assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), (block, words)
+            else:
+                assert (program, words[0]) == ("pip", "install"), f"{block}: {program} is no command that is checked"
+
+
+def test_the_commands_that_there_are():
+    lines = [words for block in all_blocks("bash") for words in commands(block)]
+    assert Counter(words[0] for words in lines)["gradatim"] >= COMMANDS
+
+
+def test_commands_in_running_text_exist_with_their_options():
+    known = typer.main.get_command(app).commands
+    seen = 0
+    for file in FILES:
+        for code in re.findall(r"`gradatim ([^`]+)`", file.read_text()):
+            name, *words = code.split()
+            assert name in known or name.startswith("-"), f"{file.name}: gradatim {code}"
+            options = {option for p in known[name].params for option in (*p.opts, *p.secondary_opts)} if words else ()
+            assert all(word.partition("=")[0] in options for word in words if word.startswith("-")), (
+                f"{file.name}: {code}"
+            )
+            seen += 1
+    assert seen >= 3

@@ -1,0 +1,75 @@
+"""Every shipped recipe of every system plans and runs, one batch a stage, on tiny parts and files made here."""
+
+import pytest
+from commandline import worked
+from tiny import MODEL, authors_files, scenes, sets
+
+from gradatim import explain, find_system, run, system_names
+from gradatim.find import read_plan_document
+from gradatim.plan import override
+
+RECIPES = [f"{name}/{recipe}" for name in system_names() for recipe in find_system(name).recipes]
+MODES = [name for name in RECIPES if name.startswith("maefuse/train_")]
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory):
+    """Scenes, and files under the names that the recipes give them."""
+    folder = tmp_path_factory.mktemp("recipes")
+    scenes(folder / "data")
+    authors_files(folder)
+    return folder
+
+
+def changes(name):
+    """What makes a recipe tiny; the modes start from the authors' files, which ask for the authors' attention."""
+    model = {**MODEL, **({"attention_axis": "batch"} if name in MODES else {})}
+    own = ["defaults.data.size=16"] if name in MODES or name.endswith("/paper") else ["defaults.data.crop=16"]
+    return [f"model={model}".replace("'", ""), "defaults.batch_size=2", *own]
+
+
+def test_the_recipes_that_there_are():
+    assert len(RECIPES) == 12
+    assert len(MODES) == 9
+    assert {name.partition("/")[2] for name in RECIPES} - {name.partition("/")[2] for name in MODES} == {
+        "demo", "small", "paper"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_can_be_explained_as_it_is_without_data_or_files(name, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+    told = explain(read_plan_document(name))
+
+    assert told["stages"]
+    for stage in told["stages"]:
+        states = [part["state"] for part in stage["parts"].values()]
+        assert "trained" in states
+        origins = {name: part["origin"] for name, part in stage["parts"].items() if part["state"] != "unused"}
+        assert all(origins.values()), origins
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_recipe_runs_one_batch_through_every_stage(name, place, monkeypatch):
+    monkeypatch.chdir(place)
+    document = override(read_plan_document(name), changes(name))
+
+    assert explain(document)["unusable"] == []
+    result = run(document, once=True)
+
+    assert list(result.stages) == [stage["name"] for stage in document.tree["stages"]]
+    for record in result.stages.values():
+        assert record["steps"] == 1
+        assert record["trained_arrays_moved"] > 0
+    assert not list(place.glob("runs"))
+
+
+def test_the_command_line_runs_a_recipe_in_the_same_way(place, monkeypatch):
+    monkeypatch.chdir(place)
+    name = "maefuse/train_decoder_CFM_MFM"
+
+    told = worked("run", name, *sets(*changes(name)), "--once", "--json").json
+
+    assert told["folder"] is None
+    assert list(told["stages"]) == ["train_decoder_CFM_MFM"]
