@@ -15,15 +15,15 @@ from typing import NamedTuple
 
 import pytest
 import typer
-from commandline import gradatim
-from tiny import SIZES, authors_files, finished_run, sets
 
+from commandline import gradatim
 from gradatim.cli.app import app
 from gradatim.engine.build import settings_of
 from gradatim.engine.run import checked_plan
 from gradatim.engine.stage import converted_options
 from gradatim.find import read_plan_document
 from gradatim.plan import Document, Plan, parse
+from tiny import SIZES, authors_files, finished_run, sets
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("src/gradatim/systems/*/README.md"))]

@@ -211,6 +211,13 @@ def test_two_mistakes_in_one_mapping_are_both_told():
     ]
 
 
+def test_what_an_unknown_loss_would_have_reached_is_not_guessed():
+    text = changed(("[head]", "[body, head]"), ("{mse: 1}", "{stay: 1, mes: 1}"))
+
+    (only,) = told(text)
+    assert "unknown loss 'mes'" in only
+
+
 def test_a_misspelt_key_is_read_as_the_one_that_was_meant():
     text = changed(("losses: {mse: 1}", "loses: {mes: 1}"))
 

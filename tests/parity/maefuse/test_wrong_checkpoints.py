@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from parity.maefuse.test_checkpoints import FEEDS, case, folder, settings  # noqa: F401 - fixtures
-from pictures import pair_root
 
 from gradatim.engine.run import run
 from gradatim.errors import WeightsError
 from gradatim.plan import Plan
 from gradatim.systems.maefuse.layouts import LAYOUTS
 from gradatim.weights import file_digest, read_weights, recognised
+from parity.maefuse.test_checkpoints import FEEDS, case, folder, settings  # noqa: F401 - fixtures
+from pictures import pair_root
 
 pytestmark = pytest.mark.parity
 ALL = ("encoder", "decoder", "cfm", "mfm")
@@ -70,7 +70,7 @@ def test_every_file_trains_as_what_it_is(folder, attempt, tmp_path):  # noqa: F8
 
 
 def test_no_file_passes_for_more_than_it_is(folder, refused):  # noqa: F811
-    for path, (layout, feeds) in known(folder).items():
+    for path, (layout, _) in known(folder).items():
         if layout != "whole":
             message = refused(path, "whole")
             assert f"the file's names are those of layout {layout!r}" in message

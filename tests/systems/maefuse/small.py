@@ -3,11 +3,11 @@
 import argparse
 
 import torch
-from pictures import pair_root
 
 from gradatim.find import read_plan_document
 from gradatim.plan import override
 from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
+from pictures import pair_root
 
 MODEL = {
     "image_size": [24, 16], "patch_size": 8, "width": 16, "depth": 1, "heads": 2, "decoder_width": 16,

@@ -4,8 +4,6 @@ import os
 
 import pytest
 import torch
-from pictures import pair_root
-from systems.maefuse.small import MODEL, facebook_names, head_names, mae_names, parts, whole_names
 
 from gradatim.engine.explain import explain
 from gradatim.engine.run import run
@@ -13,6 +11,8 @@ from gradatim.errors import WeightsError
 from gradatim.plan import Plan
 from gradatim.runs import Lineage
 from gradatim.weights import file_digest, header_of, read_weights, write_weights
+from pictures import pair_root
+from systems.maefuse.small import MODEL, facebook_names, head_names, mae_names, parts, whole_names
 
 ALL = ("encoder", "decoder", "cfm", "mfm")
 

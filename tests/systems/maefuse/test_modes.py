@@ -2,13 +2,13 @@
 
 import pytest
 import torch
-from systems.maefuse.small import parts, small_plan, write_files
 
 from gradatim.engine.explain import explain
 from gradatim.engine.run import run
 from gradatim.runs import Lineage
 from gradatim.systems.maefuse.recipes import MODES
 from gradatim.weights import file_digest, header_of, part_digest, parts_of, read_weights
+from systems.maefuse.small import parts, small_plan, write_files
 
 T, F, G, U = "trained", "no gradient", "passes gradient", "unused"
 
