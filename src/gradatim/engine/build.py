@@ -13,7 +13,6 @@ from gradatim.plan.findings import Finding
 from gradatim.plan.plan import Plan
 from gradatim.system import System
 
-
 _DRAWING = {Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.exponential_, Tensor.random_}
 
 
