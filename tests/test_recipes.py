@@ -1,12 +1,12 @@
 """Every shipped recipe of every system plans and runs, one batch a stage, on tiny parts and files made here."""
 
 import pytest
-from commandline import worked
-from tiny import MODEL, authors_files, scenes, sets
 
+from commandline import worked
 from gradatim import explain, find_system, run, system_names
 from gradatim.find import read_plan_document
 from gradatim.plan import override
+from tiny import MODEL, authors_files, scenes, sets
 
 RECIPES = [f"{name}/{recipe}" for name in system_names() for recipe in find_system(name).recipes]
 MODES = [name for name in RECIPES if name.startswith("maefuse/train_")]

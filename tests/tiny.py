@@ -4,9 +4,9 @@ import re
 from pathlib import Path
 
 import torch
-from commandline import worked
 from torch import nn
 
+from commandline import worked
 from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
 from gradatim.systems.maefuse.synthetic import write_scenes
 
