@@ -18,7 +18,7 @@ import gradatim
 from gradatim import Plan, Stage, find_system
 from gradatim.data.dataset import Dataset
 from gradatim.systems.maefuse import losses, steps
-from harness import in_turn, medians, options, show
+from support.harness import in_turn, medians, options, show
 
 SYSTEM = find_system("maefuse")
 

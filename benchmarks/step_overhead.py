@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import gradatim
 from gradatim import DataKind, Plan, Stage, System, makes
-from harness import in_turn, medians, options, show
+from support.harness import in_turn, medians, options, show
 
 WIDTH, BATCH, SAMPLES = 64, 32, 4096
 

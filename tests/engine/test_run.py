@@ -412,7 +412,7 @@ def test_workers_change_nothing(tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("c++") is None, reason="torch.compile needs a C++ compiler on the CPU")
-@pytest.mark.filterwarnings("default")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
 def test_compiled_parts_learn_the_same_and_keep_their_names(tmp_path):
     compiled = run(plan(stage(compile=True, epochs=1)), tmp_path / "a" / "run", system=TOY)
     eager = run(plan(stage(epochs=1)), tmp_path / "b" / "run", system=TOY)

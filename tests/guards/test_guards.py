@@ -205,3 +205,24 @@ def test_patience_counts_validations_without_a_better_value():
     assert not patience.exhausted
     assert not patience.judge(0.5, 5)
     assert patience.exhausted
+
+
+def test_before_shapes_that_do_not_fit_a_later_stage_stop_the_run_before_the_first(tmp_path):
+    from dataclasses import replace
+
+    from gradatim.errors import DataError
+
+    class Narrow(nn.Linear):
+        def forward(self, x):
+            if x.shape[-1] != 6:
+                raise DataError(f"rows of {x.shape[-1]} numbers; this part was built for 6")
+            return super().forward(x)
+
+    parts = {**TOY.parts, "stem": lambda settings: Narrow(6, 6)}
+    shapes = replace(TOY.data, shapes=lambda data, model: dict.fromkeys(("x", "y"), (5 if data.samples == 5 else 6,)))
+    system = replace(TOY, parts=parts, data=shapes)
+
+    with pytest.raises(DataError, match="stage 'two': rows of 5 numbers"):
+        run(plan(stage("one"), stage("two", data={"samples": 5})), tmp_path / "run", system=system)
+
+    assert not (tmp_path / "run").exists()

@@ -146,9 +146,12 @@ def test_a_flipped_bit_in_an_npz_is_found(tmp_path):
         (b"", "not a file of weights (safetensors, npz, torch): an empty file"),
         (b"epoch,loss\n1,0.5\n", "not a file of weights (safetensors, npz, torch): it begins with b'epoch,lo'"),
         (b"<!DOCTYPE html>", "not a file of weights (safetensors, npz, torch): it begins with b'<!DOCTYP'"),
-        (b"version https://git-lfs.github.com/spec/v1\n", "a pointer of Git LFS and not the file itself; fetch it with `git lfs pull`"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a pointer of Git LFS and not the file itself; fetch it with `git lfs pull`",
+        ),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_file_of_weights_says_how_it_begins(tmp_path, content, message):
     (tmp_path / "f.pth").write_bytes(content)
 

@@ -1,12 +1,14 @@
 """Memory of a stage, estimated without allocating any: the task runs on tensors that have shapes only."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from gradatim.engine.build import outline_part
 from gradatim.engine.module import build_computation
+from gradatim.engine.stage import converted_options
 from gradatim.errors import GradatimError
 from gradatim.parts import named_trained, set_trainable
 from gradatim.plan.stage import Stage
@@ -52,6 +54,20 @@ def estimate(
         "activations": activations,
         "total": total,
     }
+
+
+def shape_problems(system: System, stages: Sequence[Stage], settings: Any) -> list[str]:
+    """What parts say of the shapes that each stage would give them; nothing is read or allocated."""
+    outlines = {part: outline_part(system, settings, part) for part in system.parts}
+    wrong = []
+    for stage in stages:
+        data = system.data.settings.model_validate(dict(stage.data))
+        used = {part: outlines[part] for part in system.read_tasks[stage.task].parts}
+        try:
+            estimate(system, stage, converted_options(system, stage), used, system.data.shapes(data, settings))
+        except GradatimError as error:
+            wrong.append(f"stage {stage.name!r}: {error}")
+    return wrong
 
 
 def _bytes(array: Tensor) -> int:

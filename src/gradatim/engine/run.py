@@ -12,6 +12,7 @@ from gradatim.data.dataset import Dataset
 from gradatim.engine.build import settings_of, settled, unknown_children
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.loop import Observer, Tick
+from gradatim.engine.memory import shape_problems
 from gradatim.engine.sources import Builder, check_sources, load_sources
 from gradatim.engine.stage import StageJob, run_stage, used_parts
 from gradatim.engine.store import PartStore
@@ -206,10 +207,11 @@ def _check_folder(state: _Run) -> None:
 
 
 def _check_before(state: _Run) -> None:
-    """Open all data and check all files that weights come from, before anything is trained."""
+    """Open all data, check all files that weights come from and all shapes, before anything is trained."""
     finished = state.folder.stage_records() if state.folder.exists() else {}
     ahead = [stage for stage in state.plan.stages if stage.name not in finished]
     wrong = check_sources(ahead, state.builder)
+    wrong += shape_problems(state.system, ahead, state.builder.settings)
     for stage in state.plan.stages:
         try:
             state.data[stage.name] = _open(state, stage)
@@ -220,7 +222,7 @@ def _check_before(state: _Run) -> None:
 
 
 class SourceError(DataError, WeightsError):
-    """Weights or data that a plan names cannot be used; nothing was trained."""
+    """Weights or data that a plan names cannot be used, or do not fit its model; nothing was trained."""
 
 
 def _open(state: _Run, stage: Stage) -> tuple[Dataset, Dataset | None, str]:

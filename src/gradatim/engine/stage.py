@@ -10,7 +10,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from gradatim.data.batches import plain_batches
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import converted_options
 from gradatim.engine.device import Place
@@ -245,7 +244,9 @@ def _pictures(job: StageJob, parts: Mapping[str, nn.Module]) -> None:
     options = converted_options(job.system, job.stage)
     for module in parts.values():
         module.eval()
-    _, batch = next(plain_batches(data, fields, _PICTURED))
+    # Spread over the data: neighbors are often crops of one picture.
+    chosen = sorted({index * len(data) // _PICTURED for index in range(_PICTURED)})
+    batch = torch.utils.data.default_collate([data.sample(index, fields, None) for index in chosen])
     generator = torch.Generator(job.place.device).manual_seed(0)
     values = task.compute(parts, job.place.send(batch), want=want, options=options, generator=generator)
     for name in want:

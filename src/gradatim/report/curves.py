@@ -36,7 +36,7 @@ def chart(title: str, lines: Mapping[str, Points], *, log: bool = False) -> str:
         path = " ".join(f"{x:.1f},{y:.1f}" for x, y in (place(*point) for point in _thinned(points)))
         body.append(f'<polyline points="{path}" fill="none" stroke="{color}" stroke-width="1.5"/>')
         legend = LEFT + 8 + 130 * (index % 3)
-        body.append(f'<text x="{legend}" y="{26 + 11 * (index // 3)}" fill="{color}">{escape(name)}</text>')
+        body.append(f'<text x="{legend}" y="{26 + 11 * (index // 3)}" style="fill: {color}">{escape(name)}</text>')
     body.append(f'<text x="{LEFT}" y="{HEIGHT - 6}">{first:g}</text>')
     body.append(f'<text x="{WIDTH - 6}" y="{HEIGHT - 6}" text-anchor="end">step {last:g}</text>')
     return f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape(title)}">{"".join(body)}</svg>'
