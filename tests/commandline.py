@@ -52,18 +52,21 @@ def worked(*arguments):
     return answer
 
 
-def started(*arguments, cwd, warnings="error", **how):
-    """Start a command in a process of its own, on one thread."""
+MAIN = "from gradatim.cli import main; main()"
+
+
+def started(*arguments, cwd, code=MAIN):
+    """Start a command in a process of its own, on one thread, warnings being errors."""
     path = os.pathsep.join([str(SOURCE), *filter(None, [os.environ.get("PYTHONPATH")])])
     environment = {**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-W", warnings, "-c", "from gradatim.cli import main; main()", *map(str, arguments)]
+    words = [sys.executable, "-W", "error", "-c", code, *map(str, arguments)]
     return subprocess.Popen(
-        words, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how
-    )
+        words, cwd=cwd, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )  # fmt: skip
 
 
-def process(*arguments, cwd, **how):
+def process(*arguments, cwd, code=MAIN):
     """Run a command in a process of its own to its end."""
-    running = started(*arguments, cwd=cwd, **how)
+    running = started(*arguments, cwd=cwd, code=code)
     out, err = running.communicate()
     return Answer(running.returncode, out, err)

@@ -24,6 +24,17 @@ def replace_file(path: Path, write: Callable[[Path], object]) -> None:
     _sync_folder(path.parent)
 
 
+def is_temporary(path: Path) -> bool:
+    """Whether a file is one that `replace_file` had not put in place yet."""
+    return path.name.startswith(".") and path.suffix == ".part"
+
+
+def remove_temporary(folder: Path) -> None:
+    """Remove what processes that were killed left under temporary names, at any depth."""
+    for path in folder.rglob(".*.part"):
+        path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Replace a text file, UTF-8."""
     replace_file(path, lambda temporary: temporary.write_text(text, encoding="utf-8"))

@@ -9,6 +9,7 @@ import torch
 from gradatim.engine.model import load_run
 from gradatim.engine.run import run
 from gradatim.errors import DataError, GuardError, PlanError, RunError
+from gradatim.plan import read_document
 from gradatim.runs import read_events
 from gradatim.weights import header_of, part_digest, parts_of, read_weights
 from toy import FRESH, TOY, plan, stage
@@ -109,6 +110,46 @@ def test_a_resumed_stage_goes_on_from_its_snapshot_and_not_from_the_start(tmp_pa
 
     (resumed,) = [event for event in events if event["event"] == "resumed"]
     assert resumed["step"] >= 22
+
+
+def test_numbers_in_a_plan_of_python_and_text_in_its_file_are_one_plan(tmp_path):
+    written = plan(
+        stage(data={"samples": 16}, options={"mse.power": 1.5}, snapshot_every=2), stage("two"), model={"width": 6}
+    )  # fmt: skip
+    run(written, tmp_path / "run", system=TOY, stages=["fit"])
+    before = (tmp_path / "run" / "plan.yaml").read_text()
+
+    run(read_document(tmp_path / "run" / "plan.yaml"), tmp_path / "run", system=TOY)
+    events = []
+    run(written, tmp_path / "neighbor", system=TOY, observe=events.append)
+
+    assert (tmp_path / "run" / "plan.yaml").read_text() == before
+    assert [event["state"] for event in events if event["event"] == "stage"] == ["reused", "reused"]
+
+
+def test_a_stage_that_starts_again_from_nothing_tells_each_step_once(tmp_path):
+    long = stage(epochs=10, log_every=1, snapshot_every=100)
+    with pytest.raises(KilledError):
+        run(plan(long), tmp_path / "run", system=TOY, tick=stop_at(7))
+
+    run(plan(long), tmp_path / "run", system=TOY)
+
+    steps = [event["step"] for event in read_events(tmp_path / "run" / "events.jsonl") if event["event"] == "step"]
+    assert steps == list(range(1, 31))
+
+
+def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
+    """Before the plan was there, in a stage, and a finished stage's progress that was not taken away any more."""
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / ".plan.yaml.17.part").write_text("syst")
+    run(plan(*THREE), tmp_path / "run", system=TOY, stages=["one"])
+    for name in (".weights.safetensors.18.part", "progress/slot-a.safetensors", "progress/.slot-b.safetensors.19.part"):
+        (tmp_path / "run" / "01-one" / name).parent.mkdir(exist_ok=True)
+        (tmp_path / "run" / "01-one" / name).write_text("half")
+
+    run(plan(*THREE), tmp_path / "run", system=TOY)
+
+    assert not [path for path in (tmp_path / "run").rglob("*") if "part" in path.suffix or "progress" in path.parts]
 
 
 def test_a_second_run_of_the_same_folder_trains_nothing(tmp_path):

@@ -47,7 +47,7 @@ def test_what_a_resumed_stage_runs_again_counts_once(tmp_path):
         step(2),
         step(4, first=True),
         {"event": "validation", "stage": "a", "step": 5, "value": 1},
-        {"event": "stage", "stage": "a", "step": 0, "state": "started"},
+        {"event": "stage", "stage": "a", "step": 3, "state": "started"},
         {"event": "resumed", "stage": "a", "step": 3},
         step(4, first=False),
     )
@@ -55,7 +55,7 @@ def test_what_a_resumed_stage_runs_again_counts_once(tmp_path):
     events = read_events(tmp_path / "e")
 
     assert [(event["event"], event["step"]) for event in events] == [
-        ("stage", 0), ("step", 2), ("stage", 0), ("resumed", 3), ("step", 4),
+        ("stage", 0), ("step", 2), ("stage", 3), ("resumed", 3), ("step", 4),
     ]  # fmt: skip
     assert not events[-1]["first"]
 

@@ -101,5 +101,5 @@ def _show_rows(found: "Evaluation") -> None:
     from gradatim.report.tables import rows_table
 
     names = list(found.rows[0].values)
-    rows = [(row.name, row.method, *(f"{row.values[name]:.3f}" for name in names)) for row in found.rows]
+    rows = [(row.name, row.method, *(f"{row.values[name]:.4g}" for name in names)) for row in found.rows]
     show(rows_table("each picture", ("picture", "method", *names), rows))

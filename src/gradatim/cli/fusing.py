@@ -52,7 +52,7 @@ def held_out_jobs(run: Path, out: Path) -> "list[Job]":
     from gradatim.systems.maefuse.predict import Job
 
     plan, _, _ = checked_plan(read_plan_document(str(run)))
-    settings = PairSettings.model_validate(dict(plan.resolved().stages[-1].data))
+    settings = PairSettings.model_validate(dict(plan.stages[-1].data))
     items = open_pairs(settings, "validate").items
     pairs = [Pair(item.name, item.files["visible"], item.files["infrared"]) for item in items]
     return [Job(pair, out / f"{pair.visible.stem}.png") for pair in pairs]

@@ -8,7 +8,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-WIDE = 110
+WIDE = 130
 JSON = typer.Option(False, "--json", help="Print JSON for programs instead of a table.")
 SET = typer.Option(
     [], "--set", metavar="PATH=VALUE", help="Change a value of the plan: stages.cfm.lr=1e-5. Repeatable."

@@ -44,8 +44,7 @@ def run(
         )
     document = changed(read_plan_document(plan), set_, allow)
     if resuming:
-        folder, out = folder.resolve(), folder.resolve()
-        _go_where_it_began(folder)
+        out = _go_where_it_began(folder.resolve())
     display = RunDisplay(quiet=quiet or json)
     try:
         result = run_plan(
@@ -64,19 +63,24 @@ def run(
     finally:
         display.close()
     records = {name: dict(record) for name, record in result.stages.items()}
+    if not once and not json:
+        _write_report(result.folder)
+    shown = None if once else folder if resuming else result.folder
     if json:
-        show_json({"folder": None if once else str(result.folder), "stages": records})
+        show_json({"folder": shown and str(shown), "stages": records})
     else:
-        _summary(records, None if once else result.folder)
+        _summary(records, shown)
 
 
-def _go_where_it_began(folder: Path) -> None:
-    """Relative paths in a plan are meant from where its run was started."""
+def _go_where_it_began(folder: Path) -> Path:
+    """Relative paths in a plan are meant from where its run was started; the run's folder, seen from there."""
     from gradatim.runs.folder import RunFolder
 
     began = RunFolder(folder).read_record().get("folder")
-    if began and Path(began).is_dir():
-        os.chdir(began)
+    if not began or not Path(began).is_dir():
+        return folder
+    os.chdir(began)
+    return folder.relative_to(began) if folder.is_relative_to(began) else folder
 
 
 def _summary(records: dict[str, dict[str, object]], folder: Path | None) -> None:
@@ -95,7 +99,6 @@ def _summary(records: dict[str, dict[str, object]], folder: Path | None) -> None
     ]
     show(rows_table("finished", ("stage", "steps", "time", "frozen equal", "trained moved", "best"), rows))
     if folder is not None:
-        _write_report(folder)
         typer.echo(f"run: {folder}")
         typer.echo(f"model: {folder / 'model.safetensors'}")
         typer.echo(f"report: {folder / 'report.html'}")

@@ -1,9 +1,10 @@
-"""Build parts: fresh weights that depend on the seed and the part's name alone."""
+"""Build parts, with fresh weights that depend on the seed and the part's name alone; give settings their types."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from pydantic import BaseModel, TypeAdapter
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -11,6 +12,7 @@ from gradatim.data.random import keyed_seed
 from gradatim.errors import PlanError, unknown
 from gradatim.plan.findings import Finding
 from gradatim.plan.plan import Plan
+from gradatim.plan.stage import Stage
 from gradatim.system import System
 
 _DRAWING = {Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.exponential_, Tensor.random_}
@@ -19,6 +21,45 @@ _DRAWING = {Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.exponenti
 def settings_of(system: System, plan: Plan) -> Any:
     """The system's settings of a plan's `model`, complete."""
     return system.settings.model_validate(dict(plan.model))
+
+
+def settled(system: System, plan: Plan) -> Plan:
+    """A resolved plan whose `model`, `data` and `options` hold what the system's fields ask for.
+
+    A file says 16 in text, a recipe in a number; both are one plan, with the same stage keys and the same `plan.yaml`.
+    """
+    stages = tuple(
+        stage.model_copy(
+            update={
+                "data": _typed(system.data.settings, stage.data),
+                "options": {
+                    name: kind.dump_python(kind.validate_python(stage.options[name]), mode="json")
+                    for name, kind in _option_kinds(system, stage).items()
+                    if name in stage.options
+                },
+            }
+        )
+        for stage in plan.stages
+    )
+    return plan.model_copy(update={"model": _typed(system.settings, plan.model), "stages": stages})
+
+
+def _typed(settings: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
+    """JSON values of the fields that are given, no others."""
+    whole = settings.model_validate(dict(values)).model_dump(mode="json")
+    return {name: whole[name] for name in values}
+
+
+def _option_kinds(system: System, stage: Stage) -> dict[str, TypeAdapter[Any]]:
+    calls = [call.names for call in system.read_tasks[stage.task].steps]
+    calls += [call.names for call in (*system.read_losses.values(), *system.read_metrics.values())]
+    return {f"{call.name}.{name}": TypeAdapter(kind) for call in calls for name, kind in call.options.items()}
+
+
+def converted_options(system: System, stage: Stage) -> dict[str, Any]:
+    """A stage's options with text turned into what the signatures ask for."""
+    kinds = _option_kinds(system, stage)
+    return {name: kinds[name].validate_python(value) for name, value in stage.options.items()}
 
 
 def build_part(system: System, settings: Any, part: str, seed: int) -> nn.Module:

@@ -4,11 +4,10 @@ from typing import Any
 
 from torch import nn
 
-from gradatim.engine.build import outline_part, settings_of
+from gradatim.engine.build import converted_options, outline_part, settings_of
 from gradatim.engine.memory import estimate
 from gradatim.engine.run import checked_plan, document_of
 from gradatim.engine.sources import Builder, check_sources, described
-from gradatim.engine.stage import converted_options
 from gradatim.errors import GradatimError
 from gradatim.parts import State, part_states
 from gradatim.plan import Document, Finding, Plan, Stage, raise_all
@@ -31,8 +30,7 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
         PlanError: with all that is wrong.
     """
     document = document_of(plan) if isinstance(plan, Plan) else plan
-    written, system, warnings = checked_plan(document, system)
-    resolved = written.resolved()
+    resolved, system, warnings = checked_plan(document, system)
     settings = settings_of(system, resolved)
     outlines = {part: outline_part(system, settings, part) for part in system.parts}
     origins: dict[str, str] = {}

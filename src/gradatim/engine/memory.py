@@ -6,9 +6,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradatim.engine.build import outline_part
+from gradatim.engine.build import converted_options, outline_part
 from gradatim.engine.module import build_computation
-from gradatim.engine.stage import converted_options
 from gradatim.errors import GradatimError
 from gradatim.parts import named_trained, set_trainable
 from gradatim.plan.stage import Stage

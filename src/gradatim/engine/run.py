@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.data.dataset import Dataset
-from gradatim.engine.build import settings_of, unknown_children
+from gradatim.engine.build import settings_of, settled, unknown_children
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.loop import Observer, Tick
 from gradatim.engine.memory import shape_problems
@@ -62,7 +62,7 @@ class _Run:
 
 
 def checked_plan(document: Document, system: System | None = None) -> tuple[Plan, System, tuple[Finding, ...]]:
-    """A plan that passed every check, its system, and warnings.
+    """A plan that passed every check, resolved and settled, its system, and warnings.
 
     Raises:
         PlanError: with all that is wrong.
@@ -78,8 +78,9 @@ def checked_plan(document: Document, system: System | None = None) -> tuple[Plan
     findings = check(document, read, system.vocabulary)
     raise_all(document, findings)
     assert read.plan is not None
-    raise_all(document, tuple(unknown_children(system, read.plan.resolved())))
-    return read.plan, system, tuple(finding for finding in findings if not finding.error)
+    plan = settled(system, read.plan.resolved())
+    raise_all(document, tuple(unknown_children(system, plan)))
+    return plan, system, tuple(finding for finding in findings if not finding.error)
 
 
 def document_of(plan: Plan, name: str = "plan") -> Document:
@@ -116,12 +117,12 @@ def run(
         RunError: the folder holds something else.
     """
     document = document_of(plan) if isinstance(plan, Plan) else plan
-    written, system, _ = checked_plan(document, system)
+    checked, system, _ = checked_plan(document, system)
     if once:
         with tempfile.TemporaryDirectory(prefix="gradatim-once-") as brief:
-            return _run(_shortened(written.resolved()), system, Path(brief) / "run", stages, device, observe, tick)
-    folder = out or next_folder(Path("runs"), written.system)
-    return _run(written.resolved(), system, folder, stages, device, observe, tick)
+            return _run(_shortened(checked), system, Path(brief) / "run", stages, device, observe, tick)
+    folder = out or next_folder(Path("runs"), checked.system)
+    return _run(checked, system, folder, stages, device, observe, tick)
 
 
 def _shortened(plan: Plan) -> Plan:
@@ -194,7 +195,7 @@ def _check_folder(state: _Run) -> None:
     """Refuse a folder that holds something else, or a run of another plan."""
     folder = state.folder
     if not folder.exists():
-        if folder.path.is_dir() and any(child.name != ".lock" for child in folder.path.iterdir()):
+        if not folder.is_free():
             raise RunError(f"{folder.path}: the folder is not empty and holds no run; choose another one")
         return
     new = write_yaml(state.plan.model_dump(mode="json", exclude_unset=True, by_alias=True))
@@ -279,6 +280,7 @@ def _take_finished(state: _Run, stage: Stage, path: Path, store: PartStore) -> d
         )
     lineages = {name: Lineage.from_json(value) for name, value in read_json(path.with_name("lineage.json")).items()}
     store.put_files(path.with_name("weights.safetensors"), lineages, tuple(record["saved"]))
+    shutil.rmtree(path.with_name("progress"), ignore_errors=True)
     state.observe({"event": "stage", "stage": stage.name, "state": "reused", "from": str(path.parent)})
     return record
 

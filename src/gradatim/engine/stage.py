@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from pydantic import TypeAdapter
 from torch import nn
 
 from gradatim.data.dataset import Dataset
+from gradatim.engine.build import converted_options
 from gradatim.engine.device import Place
 from gradatim.engine.judge import build_judge
 from gradatim.engine.loop import Loop, Observer, Tick, Work
@@ -62,14 +62,6 @@ class StageJob:
     tick: Tick
 
 
-def converted_options(system: System, stage: Stage) -> dict[str, Any]:
-    """A stage's options with text turned into what the signatures ask for."""
-    calls = [call.names for call in system.read_tasks[stage.task].steps]
-    calls += [call.names for call in (*system.read_losses.values(), *system.read_metrics.values())]
-    kinds = {f"{call.name}.{option}": kind for call in calls for option, kind in call.options.items()}
-    return {name: TypeAdapter(kinds[name]).validate_python(value) for name, value in stage.options.items()}
-
-
 def used_parts(system: System, stage: Stage) -> tuple[str, ...]:
     """Parts that a stage's losses and metric need, in the system's order."""
     task = system.read_tasks[stage.task]
@@ -100,11 +92,11 @@ def run_stage(job: StageJob, store: PartStore, introduced: tuple[str, ...]) -> d
     before = digests(parts)
     set_trainable(parts, job.stage.trained())
     loop, writer = _build_loop(job, parts)
-    job.observe(_started(job, loop))
+    snapshot = latest_snapshot(job.folder / "progress", job.key["key"])
+    job.observe(_started(job, loop, snapshot.step if snapshot is not None else 0))
     unreached = loop.trace()
     if unreached:
         job.observe({"event": "unreached", "stage": job.stage.name, "step": 0, "arrays": unreached})
-    snapshot = latest_snapshot(job.folder / "progress", job.key["key"])
     if snapshot is not None:
         loop.restore(snapshot)
         job.observe({"event": "resumed", "stage": job.stage.name, "step": snapshot.step})
@@ -156,13 +148,13 @@ def _compile(stage: Stage, parts: Mapping[str, nn.Module], *, undo: bool = False
                 part.compile()
 
 
-def _started(job: StageJob, loop: Loop) -> dict[str, Any]:
+def _started(job: StageJob, loop: Loop, step: int) -> dict[str, Any]:
     steps = job.system.read_tasks[job.stage.task].names
     states = part_states(job.system.parts, steps, job.stage.trained())
     return {
         "event": "stage",
         "stage": job.stage.name,
-        "step": 0,
+        "step": step,
         "state": "started",
         "number": job.number,
         "key": job.key["key"],

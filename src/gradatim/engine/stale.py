@@ -27,7 +27,6 @@ def staleness(document: Document, runs: Path) -> list[tuple[str, str, str]]:
         by what the stages before it are: a stage after a stale one is stale.
     """
     plan, system, _ = checked_plan(document)
-    plan = plan.resolved()
     folders = [runs] if RunFolder(runs).exists() else sorted(path.parent for path in runs.glob("*/plan.yaml"))
     records = [record for folder in folders for record in RunFolder(folder).stage_records().values()]
     model = settings_of(system, plan).model_dump(mode="json")

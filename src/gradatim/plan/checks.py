@@ -234,6 +234,9 @@ def _values(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
     """Every value that a loss or metric needs is made by a step or lies in the sample."""
     problems = [*_settings_fit((*place, "data"), stage.data, names.data)]
     yield from problems
+    known = {**names.metrics, **names.losses}
+    if stage.validation and stage.validation.metric not in known:
+        yield Finding((*place, "validate", "metric"), unknown("metric", stage.validation.metric, known))
     steps = names.tasks.get(stage.task)
     if steps is None or problems:
         return
@@ -242,14 +245,9 @@ def _values(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
         for loss in training.losses:
             if loss in names.losses:
                 yield from _makable((*where, "losses"), f"loss {loss!r}", names.losses[loss], steps, fields)
-    if stage.validation:
+    if stage.validation and stage.validation.metric in known:
         metric = stage.validation.metric
-        known = {**names.metrics, **names.losses}
-        where = (*place, "validate", "metric")
-        if metric not in known:
-            yield Finding(where, unknown("metric", metric, known))
-        else:
-            yield from _makable(where, f"metric {metric!r}", known[metric], steps, fields)
+        yield from _makable((*place, "validate", "metric"), f"metric {metric!r}", known[metric], steps, fields)
 
 
 def _makable(

@@ -1,7 +1,7 @@
 """What happened in a run: one JSON object a line, appended and never rewritten.
 
-A stage that is resumed at step k says so (`resumed`), and what it had written about later steps before it was
-stopped is left in the file but no longer counts: `read_events` returns each step once.
+A stage that starts at step k after it was stopped says so (`stage` with state `started`, or `resumed`), and what it
+had written about later steps is left in the file but no longer counts: `read_events` returns each step once.
 """
 
 import json
@@ -73,10 +73,10 @@ def _lines(path: Path) -> Iterator[Event]:
 
 
 def read_events(path: Path) -> list[Event]:
-    """Events that count, in order: those about steps that a resumed stage ran again are left out."""
+    """Events that count, in order: those about steps that a stage ran again are left out."""
     kept: list[Event] = []
     for event in _lines(path):
-        if event.get("event") == "resumed":
+        if event.get("event") == "resumed" or event.get("state") == "started":
             kept = [e for e in kept if not _undone(e, event)]
         kept.append(event)
     return kept

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.errors import RunError
-from gradatim.files import write_json
+from gradatim.files import is_temporary, remove_temporary, write_json
 
 
 class RunFolder:
@@ -49,6 +49,10 @@ class RunFolder:
         """Whether the folder holds a run."""
         return self.plan.is_file()
 
+    def is_free(self) -> bool:
+        """Whether nothing lies there but what a run leaves that was killed before it wrote its plan."""
+        return not any(child.name != ".lock" and not is_temporary(child) for child in self.path.glob("*"))
+
     def read_record(self) -> dict[str, Any]:
         """Content of `run.json`; empty where there is none yet."""
         return read_json(self.record) if self.record.is_file() else {}
@@ -69,6 +73,8 @@ class RunFolder:
     def locked(self) -> Iterator[None]:
         """Hold the run for this process; the lock ends with the process, however it ends.
 
+        What a killed process left half written under a temporary name is removed.
+
         Raises:
             RunError: another process holds it.
         """
@@ -78,6 +84,7 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise RunError(f"{self.path}: another process is running this run") from error
+            remove_temporary(self.path)
             yield
 
 
