@@ -22,7 +22,7 @@ def evaluate(
         [], "--data", help="Folder with vi/ and ir/; default for a run: the pairs that it held out. Repeatable."
     ),
     out: Path = typer.Option(None, "--out", "-o", help="Keep the fused pictures of a model in this folder."),
-    overlap: float = typer.Option(0.25, "--overlap", min=0, max=0.9, help="As for `gradatim fuse`."),
+    overlap: float = typer.Option(0.5, "--overlap", min=0, max=0.9, help="As for `gradatim fuse`."),
     per_image: bool = typer.Option(False, "--per-image", help="Also a row for every picture."),
     data_range: float = typer.Option(255, "--data-range", help="Of SSIM; 2 for comparison with older papers."),
     base: float = typer.Option(2.718281828459045, "--base", help="Of the logarithm in MI."),

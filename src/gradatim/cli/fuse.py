@@ -23,7 +23,7 @@ def fuse(
         "original, record: the published scripts to the pixel (needs opencv).",
     ),
     overlap: float = typer.Option(
-        0.25, "--overlap", min=0, max=0.9, help="Share of a tile that overlaps the next one (native)."
+        0.5, "--overlap", min=0, max=0.9, help="Share of a tile that overlaps the next one (native)."
     ),
     batch_size: int = typer.Option(16, "--batch-size", min=1, help="Tiles at once (native)."),
     device: str = typer.Option(None, "--device", help="cpu or cuda:0; default: a GPU where there is one."),

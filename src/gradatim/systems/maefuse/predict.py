@@ -80,7 +80,7 @@ def fuse_pairs(
     *,
     size: tuple[int, int],
     mode: Mode = "native",
-    overlap: float = 0.25,
+    overlap: float = 0.5,
     batch_size: int = 4,
     device: torch.device | str = "cpu",
     deep: Deep = "divide",
@@ -122,7 +122,7 @@ def fuse_native(
     fuse: Fuse,
     *,
     size: tuple[int, int],
-    overlap: float = 0.25,
+    overlap: float = 0.5,
     batch_size: int = 4,
     device: torch.device | str = "cpu",
 ) -> Picture:

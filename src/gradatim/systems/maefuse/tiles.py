@@ -22,7 +22,7 @@ def fuse_tiled(
     fuse: Fuse,
     *,
     size: tuple[int, int],
-    overlap: float = 0.25,
+    overlap: float = 0.5,
     batch_size: int = 4,
     device: torch.device | str = "cpu",
 ) -> Plane:
