@@ -3,6 +3,9 @@
 import os
 from pathlib import Path
 
+# Before torch is loaded, as the command line does: threads that wait shall not spin where cores are shared.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
 import pytest
 import torch
 

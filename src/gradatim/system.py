@@ -133,4 +133,9 @@ class System:
             data=self.data.settings,
             fields=self.data.fields,
             rules=self.rules,
+            fixed=tuple(sorted(self._fixed_settings())),
         )
+
+    def _fixed_settings(self) -> set[str]:
+        demanded = {name for layout in self.layouts.values() for part in layout.requires.values() for name in part}
+        return demanded | {name for names in self.fixed.values() for name in names}

@@ -131,3 +131,13 @@ def test_one_entry_of_a_dict_of_parts_learns_alone():
 
     assert modes(parts["converters"]["x"]) == {True}
     assert modes(parts["converters"]["y"]) == {False}
+
+
+def test_a_child_that_learned_before_is_held_with_its_part_afterwards():
+    module = part()
+    set_trainable({"a": module}, ["a.0"])
+
+    set_trainable({"a": module}, [])
+
+    assert modes(module) == {False}
+    assert not any(p.requires_grad for p in module.parameters())

@@ -65,7 +65,7 @@ UNKNOWN = {
     "key of the model": (changed(more="model: {widht: 3}\n"), "10, model.widht: unknown key 'widht'. Did you mean 'width'? Known: flavor, width."),
     "layout": (head("{checkpoint: a.pth, layout: foreing}"), "5, stages[0].init.head: unknown layout 'foreing'. Did you mean 'foreign'? Known: foreign, gradatim."),
     "option": (line("options: {mse.powr: 3}"), "10, stages[0].options.mse.powr: unknown option 'mse.powr'. Did you mean 'mse.power'? Known: mse.power."),
-    "rule": (changed(more="allow: [fats]\n"), "10, allow: unknown rule 'fats'. Did you mean 'fast'? Known: fast."),
+    "rule": (changed(more="allow: [fats]\n"), "10, allow: unknown rule 'fats'. Did you mean 'fast'? Known: fast, flavor."),
     "named source": (changed(("head: fresh", "head: {source: pubic}"), more="sources: {public: fresh}\n"), "5, stages[0].init.head: unknown source 'pubic'. Did you mean 'public'? Known: public."),
     "trained part of a guard": (line("guards: {drift: {haed: 0.1}}"), "10, stages[0].guards.drift.haed: unknown trained part 'haed'. Did you mean 'head'? Known: head."),
 }  # fmt: skip
@@ -211,6 +211,13 @@ def test_two_mistakes_in_one_mapping_are_both_told():
     ]
 
 
+def test_what_an_unknown_loss_would_have_reached_is_not_guessed():
+    text = changed(("[head]", "[body, head]"), ("{mse: 1}", "{stay: 1, mes: 1}"))
+
+    (only,) = told(text)
+    assert "unknown loss 'mes'" in only
+
+
 def test_a_misspelt_key_is_read_as_the_one_that_was_meant():
     text = changed(("losses: {mse: 1}", "loses: {mes: 1}"))
 
@@ -279,12 +286,16 @@ def test_one_message_tells_everything_in_the_order_of_the_file():
         "20, stages[2].train: stage 'two': `train` is empty: nothing would learn",
         "22, stages[2].init.body: unknown layout 'foreing'. Did you mean 'foreign'? Known: foreign, gradatim.",
         "24, stages[2].options.mse.powr: unknown option 'mse.powr'. Did you mean 'mse.power'? Known: mse.power.",
-        "26, allow: unknown rule 'slow'. Known: fast.",
+        "26, allow: unknown rule 'slow'. Known: fast, flavor.",
     ]
 
 
 def test_a_rule_that_is_allowed_finds_nothing():
     assert told(changed(("1e-4", "2"), more="allow: [fast]\n")) == []
+
+
+def test_a_setting_that_weights_record_may_be_allowed_by_name():
+    assert told(changed(more="allow: [flavor]\n")) == []
 
 
 def test_a_rule_that_only_warns_does_not_stop_the_plan():

@@ -5,7 +5,8 @@ from typing import Any
 
 import torch
 from pydantic import BaseModel, TypeAdapter
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from gradatim.data.random import keyed_seed
 from gradatim.errors import PlanError, unknown
@@ -13,6 +14,8 @@ from gradatim.plan.findings import Finding
 from gradatim.plan.plan import Plan
 from gradatim.plan.stage import Stage
 from gradatim.system import System
+
+_DRAWING = {Tensor.normal_, Tensor.uniform_, Tensor.bernoulli_, Tensor.exponential_, Tensor.random_}
 
 
 def settings_of(system: System, plan: Plan) -> Any:
@@ -68,9 +71,18 @@ def build_part(system: System, settings: Any, part: str, seed: int) -> nn.Module
         return system.parts[part](settings)
 
 
+class _WithoutDrawing(TorchFunctionMode):
+    """Leaves initial values out, which tensors without memory do not have; drawing some would load a compiler."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func in _DRAWING or getattr(func, "__module__", None) == "torch.nn.init":
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
+
+
 def outline_part(system: System, settings: Any, part: str) -> nn.Module:
     """A part without memory: names, shapes and types, on the meta device."""
-    with torch.device("meta"):
+    with torch.device("meta"), _WithoutDrawing():
         return system.parts[part](settings)
 
 

@@ -83,8 +83,8 @@ def _top(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
             yield Finding(("stages", index, "name"), f"{stage.name!r}: use letters, digits, '.', '_', '+', '-'")
         seen.add(stage.name)
     for rule in plan.allow:
-        if rule not in names.rules:
-            yield Finding(("allow",), unknown("rule", rule, names.rules))
+        if rule not in names.rules and rule not in names.fixed:
+            yield Finding(("allow",), unknown("rule", rule, [*names.rules, *names.fixed]))
 
 
 def _named_sources(plan: Plan) -> Iterator[Finding]:

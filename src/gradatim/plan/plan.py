@@ -16,7 +16,8 @@ class Plan(Settings):
         model: sizes of the parts, the system's settings.
         sources: origins that several parts share, by name; `init` refers to one as `{source: NAME}`.
         defaults: settings of every stage that does not set them itself.
-        allow: rules of the system that are not to be applied.
+        allow: rules of the system that are not to be applied, and settings that weights may be taken under another
+            value of.
         stages: in the order in which they run.
     """
 

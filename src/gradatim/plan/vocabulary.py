@@ -43,6 +43,7 @@ class Vocabulary:
         data: model of a stage's `data`.
         fields: names that a sample holds under given data settings.
         rules: the system's own checks, by name.
+        fixed: settings that weights are refused under another value of, unless the plan allows it.
     """
 
     system: str
@@ -55,6 +56,7 @@ class Vocabulary:
     data: type[BaseModel]
     fields: Callable[[Any], tuple[str, ...]]
     rules: Mapping[str, "Rule"] = field(default_factory=dict)
+    fixed: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
