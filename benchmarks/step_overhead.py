@@ -7,7 +7,6 @@ look at the loss every 20 steps. The hand-written one does nothing else: no guar
 import statistics
 import tempfile
 import time
-from itertools import pairwise
 from pathlib import Path
 
 import torch
@@ -17,7 +16,7 @@ from torch.utils.data import DataLoader, Dataset
 
 import gradatim
 from gradatim import DataKind, Plan, Stage, System, makes
-from support.harness import in_turn, medians, options, show
+from support.harness import options, show
 
 WIDTH, BATCH, SAMPLES = 64, 32, 4096
 
@@ -51,7 +50,7 @@ class Rows(Dataset[dict[str, Tensor]]):
         return "rows"
 
     def sample(self, index: int, fields: tuple[str, ...], random: object) -> dict[str, Tensor]:
-        return self[index]
+        return {"x": self.x[index], "y": self.y[index]}
 
 
 @makes("features")
@@ -98,14 +97,56 @@ SYSTEM = System(
 )
 
 
-def typical(moments: list[float], warmup: int) -> float:
-    """Median seconds a step over blocks of 100 steps; a block holds five logs and one snapshot."""
-    kept = moments[warmup::100]
-    return statistics.median((later - earlier) / 100 for earlier, later in pairwise(kept))
+BLOCK = 100  # steps of one loop, then of the other; a block holds five logs and one snapshot
 
 
-def ours(steps: int, warmup: int) -> float:
-    """Seconds a step of gradatim."""
+class RawLoop:
+    """A hand-written loop that can be run a block at a time."""
+
+    def __init__(self) -> None:
+        self.stem, self.head = build_stem().requires_grad_(False), build_head()
+        self.optimizer = torch.optim.AdamW(self.head.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
+        self.loader = DataLoader(Rows(), batch_size=BATCH, shuffle=True)
+        self.source = iter(self.loader)
+
+    def block(self) -> float:
+        """Seconds of one block of steps."""
+        stem, head, optimizer = self.stem, self.head, self.optimizer
+        start = time.perf_counter()
+        for step in range(BLOCK):
+            batch = next(self.source, None)
+            if batch is None:
+                self.source = iter(self.loader)
+                batch = next(self.source)
+            with torch.no_grad():
+                features = torch.relu(stem(batch["x"]))
+            loss = nn.functional.mse_loss(head(features), batch["y"])
+            loss.backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+            if step % 20 == 0:
+                loss.item()
+        return time.perf_counter() - start
+
+
+class InTurn:
+    """Counts gradatim's steps; after each block of them it runs one of the raw loop, so that noise meets both alike."""
+
+    def __init__(self) -> None:
+        self.raw = RawLoop()
+        self.blocks: list[tuple[float, float]] = []
+        self.start = time.perf_counter()
+
+    def tick(self, done: int, total: int) -> None:
+        """Receive one step."""
+        if done % BLOCK == 0:
+            ours = time.perf_counter() - self.start
+            self.blocks.append((ours / BLOCK, self.raw.block() / BLOCK))
+            self.start = time.perf_counter()
+
+
+def measure(steps: int, warmup: int) -> tuple[float, float, float]:
+    """Median seconds a step of gradatim, of the raw loop, and of the difference between neighboring blocks."""
     stage = Stage(
         name="fit",
         task="fit",
@@ -117,54 +158,28 @@ def ours(steps: int, warmup: int) -> float:
         lr=1e-3,
         guards={"drift": {"head": 1e9}, "loss_band": 1e9},
     )
-    moments: list[float] = []
+    turns = InTurn()
     with tempfile.TemporaryDirectory() as folder:
-        gradatim.run(
-            Plan(system="rows", stages=(stage,)),
-            Path(folder) / "run",
-            system=SYSTEM,
-            device="cpu",
-            tick=lambda done, total: moments.append(time.perf_counter()),
-        )
-    return typical(moments, warmup)
-
-
-def raw(steps: int, warmup: int) -> float:
-    """Seconds a step of a hand-written loop."""
-    stem, head = build_stem().requires_grad_(False), build_head()
-    optimizer = torch.optim.AdamW(head.parameters(), lr=1e-3, weight_decay=0.0, fused=True)
-    loader = DataLoader(Rows(), batch_size=BATCH, shuffle=True)
-    moments: list[float] = []
-    while len(moments) < steps:
-        for batch in loader:
-            with torch.no_grad():
-                features = torch.relu(stem(batch["x"]))
-            loss = nn.functional.mse_loss(head(features), batch["y"])
-            loss.backward()
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            if len(moments) % 20 == 0:
-                loss.item()
-            moments.append(time.perf_counter())
-    return typical(moments, warmup)
+        plan = Plan(system="rows", stages=(stage,))
+        gradatim.run(plan, Path(folder) / "run", system=SYSTEM, device="cpu", tick=turns.tick)
+    kept = turns.blocks[warmup // BLOCK :]
+    ours, raw = (statistics.median(block[i] for block in kept) for i in (0, 1))
+    return ours, raw, statistics.median(mine - theirs for mine, theirs in kept)
 
 
 def main() -> None:
-    """Measure both in turn and print the difference."""
+    """Measure several times and print the medians."""
     parser = options(str(__doc__).split("\n", maxsplit=1)[0])
     parser.add_argument("--steps", type=int, default=3000)
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
-    warmup = min(500, chosen.steps // 3)
-    ways = {"raw": lambda: raw(chosen.steps, warmup), "ours": lambda: ours(chosen.steps, warmup)}
-    found = in_turn(ways, chosen.repeats)
-    middle = medians(found)
-    overhead = statistics.median(b - a for a, b in zip(found["raw"], found["ours"], strict=True))
+    found = [measure(chosen.steps, min(500, chosen.steps // 3)) for _ in range(chosen.repeats)]
+    ours, raw, overhead = (statistics.median(one[i] for one in found) for i in range(3))
     values = {
-        "raw_us": round(middle["raw"] * 1e6, 1),
-        "ours_us": round(middle["ours"] * 1e6, 1),
+        "raw_us": round(raw * 1e6, 1),
+        "ours_us": round(ours * 1e6, 1),
         "overhead_us": round(overhead * 1e6, 1),
-        "ratio": round(middle["ours"] / middle["raw"], 3),
+        "ratio": round(ours / raw, 3),
         "steps": chosen.steps,
         "repeats": chosen.repeats,
     }

@@ -51,7 +51,21 @@ class Call:
         }
         if own:
             return lambda found: function(*[found[name] for name in arguments], **own)
-        return lambda found: function(*[found[name] for name in arguments])
+        return _direct(function, arguments)
+
+
+def _direct(function: Callable[..., Any], arguments: tuple[str, ...]) -> Callable[[Mapping[str, Any]], Any]:
+    """A call by names; the usual numbers of arguments are spelled out, since it stands between any two kernels."""
+    if len(arguments) == 1:
+        (a,) = arguments
+        return lambda found: function(found[a])
+    if len(arguments) == 2:
+        a, b = arguments
+        return lambda found: function(found[a], found[b])
+    if len(arguments) == 3:
+        a, b, c = arguments
+        return lambda found: function(found[a], found[b], found[c])
+    return lambda found: function(*[found[name] for name in arguments])
 
 
 def read_call(function: Callable[..., Any], parts: Collection[str], name: str | None = None) -> Call:

@@ -99,11 +99,27 @@ def batches(
 ) -> Iterator[dict[str, Any]]:
     """Training batches number `start` to `stop` - 1, each a dict of fields with a batch axis first."""
     keyed = _Keyed(dataset, fields, order.seed, order.stage)
+    if not workers:
+        # torch's loader costs as much as a small model's step; without workers there is nothing for it to do.
+        found = (_collated(keyed.__getitems__(keys)) for keys in order.starting(start, stop))
+        return map(_pinned, found) if torch.cuda.is_available() else found
     sampler: Any = _Keys(order, start, stop)
     loader: DataLoader[Any] = DataLoader(
         keyed, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available()
     )
     return iter(loader)
+
+
+def _collated(samples: list[dict[str, Tensor]]) -> dict[str, Any]:
+    """Samples side by side, a batch axis first."""
+    if all(isinstance(value, Tensor) for value in samples[0].values()):
+        return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
+    return dict(torch.utils.data.default_collate(samples))
+
+
+def _pinned(batch: dict[str, Any]) -> dict[str, Any]:
+    """The batch in memory that a GPU reads from directly."""
+    return {name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in batch.items()}
 
 
 def plain_batches(

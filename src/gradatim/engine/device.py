@@ -1,5 +1,6 @@
 """Device and processes: the one file that knows where a stage runs and how many run it."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,12 +28,11 @@ class Place:
             return batch.to(self.device, non_blocking=True)
         return {name: self.send(value) for name, value in batch.items()}
 
-    def seed(self, seed: int) -> None:
-        """Seed what dropout draws from on this device; `torch.manual_seed` would visit every device."""
+    def seeder(self) -> Callable[[int], object]:
+        """What seeds dropout on this device; `torch.manual_seed` would visit every device."""
         if self.device.type == "cuda":
-            torch.cuda.default_generators[self.device.index or 0].manual_seed(seed)
-        else:
-            torch.default_generator.manual_seed(seed)
+            return torch.cuda.default_generators[self.device.index or 0].manual_seed
+        return torch.default_generator.manual_seed
 
 
 def this_place(device: str | None = None) -> Place:

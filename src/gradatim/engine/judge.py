@@ -51,10 +51,10 @@ def build_judge(
         for part in parts.values():
             part.eval()
         total, count = 0.0, 0
-        generator = torch.Generator(place.device)
+        generator, reseed = torch.Generator(place.device), place.seeder()
         for indices, batch in plain_batches(dataset, fields, size):
             generator.manual_seed(keyed_seed(seed, stage.name, "validate", indices[0]))
-            place.seed(generator.initial_seed())
+            reseed(generator.initial_seed())
             values = task.compute(parts, place.send(batch), want=call.names.needs, options=options, generator=generator)
             result = measure(values).double()
             total += float(result.sum()) if result.ndim else float(result) * len(indices)

@@ -91,6 +91,11 @@ class Loop:
         self._prefix_parts: dict[str, Any] = {name: work.parts[name] for name in work.computation.prefix_parts}
         if work.computation.random:
             self._prefix_parts["generator"] = self.generator
+        self._at_home = work.place.device.type == "cpu"
+        self._exact = stage.precision == "fp32"
+        self._reseed = work.place.seeder()
+        # Without a wrapper around it, the module's own call would only look for hooks that nobody has set.
+        self._module = work.computation.module.forward
         self._base = keyed_seed(work.seed, stage.name, work.place.rank)
         self._good: Snapshot | None = None
         self._clock = time.perf_counter()
@@ -110,27 +115,33 @@ class Loop:
 
     def _seed_step(self, step: int) -> None:
         seed = (self._base + step * _MIX) & _MASK
-        self.work.place.seed(seed)
+        self._reseed(seed)
         if self.work.computation.random:
             self.generator.manual_seed(seed)
 
     def _prepared(self, batch: dict[str, Any]) -> dict[str, Any]:
         """Send a batch to the device and run the frozen prefix on it."""
         computation = self.work.computation
-        values: dict[str, Any] = self.work.place.send(batch)
+        values: dict[str, Any] = batch if self._at_home else self.work.place.send(batch)
         if not computation.prefix and not computation.random:
             return values
         found = {**self._prefix_parts, **values}
         with torch.no_grad(), self._precision:
             for names, step in computation.prefix:
-                store(found, names, step(found))
+                if len(names) == 1:
+                    found[names[0]] = step(found)
+                else:
+                    store(found, names, step(found))
         return found
 
     def _backward(self, driver: Driver, values: dict[str, Any], share: int) -> None:
-        with self._precision:
-            total, terms = self.work.computation.module(driver.turn.name, values)
-        (total if share == 1 else total / share).backward()
-        driver.sums += terms if share == 1 else terms / share
+        if self._exact:
+            total, terms = self._module(driver.name, values)
+        else:
+            with self._precision:
+                total, terms = self._module(driver.name, values)
+        torch.autograd.backward(total if share == 1 else total / share)
+        driver.sums.add_(terms if share == 1 else terms / share)
 
     def _step(self, source: Iterator[dict[str, Any]], size: int) -> None:
         """One optimizer step of every update, over `size` batches."""

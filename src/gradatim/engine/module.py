@@ -52,7 +52,7 @@ class StageModule(nn.Module):
         self._turns = dict(turns)
 
     def forward(self, turn: str, values: Mapping[str, Any]) -> tuple[Tensor, Tensor]:
-        """(weighted total, detached terms (L,)) of one update.
+        """(weighted total, detached terms (L,), or () where there is one) of one update.
 
         Args:
             turn: name of the update.
@@ -61,7 +61,10 @@ class StageModule(nn.Module):
         chosen = self._turns[turn]
         found = {**self._modules_by_name, **values}
         for names, step in chosen.steps:
-            store(found, names, step(found))
+            if len(names) == 1:
+                found[names[0]] = step(found)
+            else:
+                store(found, names, step(found))
         total: Tensor | None = None
         terms = []
         for _, weight, loss in chosen.losses:
@@ -70,7 +73,7 @@ class StageModule(nn.Module):
             weighted = term if weight == 1 else term * weight
             total = weighted if total is None else total + weighted
         assert total is not None
-        return total, terms[0].reshape(1) if len(terms) == 1 else torch.stack(terms)
+        return total, terms[0] if len(terms) == 1 else torch.stack(terms)
 
 
 @dataclass(frozen=True, kw_only=True)

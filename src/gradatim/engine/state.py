@@ -21,6 +21,7 @@ from gradatim.runs.progress import Snapshot
 class Driver:
     """One update's optimizer and what is counted for it."""
 
+    name: str
     turn: Turn
     optimizer: Optimizer
     factor: Callable[[int], float]
@@ -62,6 +63,7 @@ def build_driver(turn: Turn, parts: Mapping[str, nn.Module], *, steps: int, per_
     """
     parameters = [parameter for _, _, parameter in named_trained(parts, turn.training)]
     return Driver(
+        name=turn.name,
         turn=turn,
         optimizer=build_optimizer(parts, turn.training),
         factor=schedule_factor(turn.training, steps=steps, per_epoch=per_epoch),
@@ -100,12 +102,13 @@ class LoopState:
         self.band = LossBand(stage.guards.loss_band) if stage.guards.loss_band else None
         self.best: dict[str, Tensor] = {}
         self._origin = {path: _copies(module) for path, module in self.modules.items()}
+        self._lengths = {path: _length(module) for path, module in self.modules.items()}
 
     def finite(self, *, weights: bool) -> bool:
         """Whether all losses since the last log are finite, and the trained weights too."""
-        arrays = [driver.sums for driver in self.drivers]
-        if weights:
-            arrays += [parameter for driver in self.drivers for parameter in driver.parameters]
+        if not all(math.isfinite(value) for driver in self.drivers for value in driver.sums.tolist()):
+            return False
+        arrays = [parameter for driver in self.drivers for parameter in driver.parameters] if weights else []
         return all(bool(torch.isfinite(array).all()) for array in arrays)
 
     def means(self) -> dict[str, float]:
@@ -129,12 +132,9 @@ class LoopState:
         """Relative L2 distance of each trained module from where the stage began."""
         result = {}
         for path, module in self.modules.items():
-            moved = total = torch.zeros((), dtype=torch.float64)
-            for name, parameter in module.named_parameters():
-                start = self._origin[path][name]
-                moved = moved + (parameter - start).double().square().sum().cpu()
-                total = total + start.double().square().sum().cpu()
-            result[path] = float((moved / total.clamp_min(1e-300)).sqrt())
+            origin = self._origin[path]
+            moves = [torch.linalg.vector_norm(p - origin[name]) for name, p in module.named_parameters()]
+            result[path] = float(torch.linalg.vector_norm(torch.stack(moves)) / self._lengths[path])
         return result
 
     def trained_arrays(self) -> dict[str, Tensor]:
@@ -177,6 +177,14 @@ class LoopState:
         self.patience.restore(self.counters.patience)
         if self.band is not None:
             self.band.first = dict(self.counters.first_terms)
+
+
+@torch.no_grad()
+def _length(module: nn.Module) -> Tensor:
+    """L2 norm of all parameters of a module together, above 0."""
+    norms = [torch.linalg.vector_norm(parameter) for parameter in module.parameters()]
+    length: Tensor = torch.linalg.vector_norm(torch.stack(norms)).clamp_min(1e-30)
+    return length
 
 
 def _copies(module: nn.Module, *, cpu: bool = False) -> dict[str, Tensor]:

@@ -81,7 +81,7 @@ class SnapshotWriter:
         seconds: least time between two writes.
     """
 
-    def __init__(self, folder: Path, key: str, *, seconds: float = 0.25) -> None:
+    def __init__(self, folder: Path, key: str, *, seconds: float = 0.5) -> None:
         self._folder, self._key, self._seconds = folder, key, seconds
         self._thread: threading.Thread | None = None
         self._error: BaseException | None = None
