@@ -6,9 +6,7 @@ first picture counts. Files are written whole or not at all.
 """
 
 import io
-import os
 import struct
-import uuid
 import zlib
 from pathlib import Path
 from typing import Any, Literal
@@ -18,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from gradatim.errors import DataError
+from gradatim.files import replace_file
 
 Deep = Literal["divide", "stretch"]
 Picture = NDArray[np.uint8]
@@ -128,16 +127,8 @@ def encode_image(path: Path, image: Picture) -> bytes:
 
 
 def write_file(path: Path, content: bytes) -> None:
-    """Write a file so that nobody ever sees half of it: another name, to the disk, then the right name."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.part")
-    try:
-        with temporary.open("xb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    """Write a file so that nobody ever sees half of it."""
+    replace_file(path, lambda temporary: temporary.write_bytes(content))
 
 
 def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:

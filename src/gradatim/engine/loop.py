@@ -128,10 +128,7 @@ class Loop:
         found = {**self._prefix_parts, **values}
         with torch.no_grad(), self._precision:
             for names, step in computation.prefix:
-                if len(names) == 1:
-                    found[names[0]] = step(found)
-                else:
-                    store(found, names, step(found))
+                store(found, names, step(found))
         return found
 
     def _backward(self, driver: Driver, values: dict[str, Any], share: int) -> None:

@@ -61,10 +61,7 @@ class StageModule(nn.Module):
         chosen = self._turns[turn]
         found = {**self._modules_by_name, **values}
         for names, step in chosen.steps:
-            if len(names) == 1:
-                found[names[0]] = step(found)
-            else:
-                store(found, names, step(found))
+            store(found, names, step(found))
         total: Tensor | None = None
         terms = []
         for _, weight, loss in chosen.losses:
