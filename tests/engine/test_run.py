@@ -428,3 +428,11 @@ def test_a_child_that_a_part_does_not_have_is_found_before_anything_runs(tmp_pat
 
     assert str(error.value) == "plan, stages[1].train: unknown child of part 'stem' '9'. Known: 0, 1, 2."
     assert not (tmp_path / "run").exists()
+
+
+def test_a_child_without_parameters_is_found_before_anything_runs(tmp_path):
+    with pytest.raises(PlanError) as error:
+        run(plan(stage(train=["stem.2", "head"])), tmp_path / "run", system=TOY)
+
+    assert str(error.value) == "plan, stages[0].train: 'stem.2' has no parameters: nothing in it can learn"
+    assert not (tmp_path / "run").exists()

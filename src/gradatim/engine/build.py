@@ -87,11 +87,14 @@ def outline_part(system: System, settings: Any, part: str) -> nn.Module:
 
 
 def unknown_children(system: System, plan: Plan) -> Iterator[Finding]:
-    """Names in `train` of children that a part does not have; the parts are only outlined."""
+    """Names in `train` of children that a part does not have, or that hold nothing to learn; parts are outlined."""
     settings = settings_of(system, plan)
     for index, stage in enumerate(plan.stages):
         for path in stage.trained():
-            part, dot, child = path.partition(".")
-            known = [name for name, _ in outline_part(system, settings, part).named_modules() if name] if dot else []
-            if dot and child not in known:
+            part, _, child = path.partition(".")
+            modules = dict(outline_part(system, settings, part).named_modules())
+            if child not in modules:
+                known = [name for name in modules if name]
                 yield Finding(("stages", index, "train"), unknown(f"child of part {part!r}", child, known))
+            elif next(modules[child].parameters(), None) is None:
+                yield Finding(("stages", index, "train"), f"{path!r} has no parameters: nothing in it can learn")
