@@ -1,5 +1,6 @@
 """Fixtures that all tests share: where parity numbers and real data lie, and one thread for exact repeats."""
 
+import itertools
 import os
 from pathlib import Path
 
@@ -8,6 +9,14 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
+
+_count = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def _own_features(tmp_path_factory, monkeypatch):
+    """Feature stores of each test in a folder of its own, made only when asked for."""
+    monkeypatch.setenv("GRADATIM_FEATURES", str(tmp_path_factory.getbasetemp() / f"features-{next(_count)}"))
 
 
 @pytest.fixture(autouse=True)

@@ -99,7 +99,6 @@ def test_everything_that_does_not_fit_is_told_at_once_with_its_line():
         "task 'one', step 'misspelt' (test_task.py): unknown part or value 'featurs'. Did you mean 'features'? "
         "Known: experts, extra, features, head, stem, x, y.",
         "task 'two', step 'overlapping' (test_task.py): value 'head' is also the name of a part",
-        "task 'two', step 'overlapping' (test_task.py): value 'x' is made twice, or is a field of the sample",
         "task 'two', step 'no_value' (test_task.py): makes nothing; decorate it with @makes(...)",
         "'y' is both a part and a field of the sample",
     ]

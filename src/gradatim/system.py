@@ -1,6 +1,6 @@
 """A system: what one research system offers to the core, as values."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from gradatim.data.dataset import Dataset
 from gradatim.errors import SystemDefinitionError, problems, unknown
 from gradatim.plan.plan import Plan
+from gradatim.plan.stage import Stage
 from gradatim.plan.vocabulary import Rule, Vocabulary
-from gradatim.task import Call, Task, read_call, read_tasks
+from gradatim.task import MASK, Call, Task, read_call, read_tasks
 from gradatim.weights.layout import Layout
 
 
@@ -98,6 +99,20 @@ class System:
         except SystemDefinitionError as error:
             raise SystemDefinitionError(f"system {self.name!r}: {error}") from error
 
+    def offered(self, stage: Stage) -> tuple[str, ...]:
+        """Fields that the samples of a stage's data hold."""
+        return self.data.fields(self.data.settings.model_validate(dict(stage.data)))
+
+    def task_of(self, stage: Stage) -> Task:
+        """A stage's task; values that its data hold already are not computed."""
+        return self.read_tasks[stage.task].given(self.offered(stage))
+
+    def wants(self, names: Iterable[str]) -> list[str]:
+        """Values that losses and metrics of these names read, those that may be absent last."""
+        calls = [self.read_losses[name] if name in self.read_losses else self.read_metrics[name] for name in names]
+        needed = [value for call in calls for value in call.names.needs]
+        return list(dict.fromkeys((*needed, *(value for call in calls for value in call.names.optional))))
+
     @cached_property
     def read_losses(self) -> Mapping[str, Call]:
         """The losses, their signatures read."""
@@ -116,6 +131,8 @@ class System:
                 if call.names.parts:
                     wrong.append(f"{kind} {name!r} takes part {call.names.parts[0]!r}; parts are for steps")
                 wrong += [f"{kind} {name!r}: {unknown('value', n, made)}" for n in call.names.needs if n not in made]
+                nowhere = [n for n in call.names.optional if n not in made and n.removesuffix(MASK) not in made]
+                wrong += [f"{kind} {name!r}: {unknown('value', n, made)}" for n in nowhere]
         if wrong:
             raise SystemDefinitionError(problems(f"system {self.name!r}:", wrong))
 

@@ -1,8 +1,8 @@
 """Tasks: short chains of steps over named parts, read from the steps' signatures.
 
 A step is a plain function. An argument named like a part receives that part; every other one is a value: a field
-of the sample or what an earlier step made. Keyword-only arguments are options. An argument named `generator`
-receives a counted random generator.
+of the sample or what an earlier step made; with the default None it may be absent. Keyword-only arguments are
+options. An argument named `generator` receives a counted random generator.
 """
 
 import inspect
@@ -19,6 +19,8 @@ from gradatim.plan.graph import needed_steps
 from gradatim.plan.vocabulary import CallNames
 
 Value = Tensor | dict[str, Tensor]
+MASK = "_mask"
+"""What follows a value's name in the name of its mask: true where a row is valid, (B, N) bool; None: all are."""
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
@@ -43,12 +45,20 @@ class Call:
     names: CallNames
     arguments: tuple[str, ...]
 
+    @property
+    def optional(self) -> tuple[str, ...]:
+        """Arguments whose value may be absent."""
+        return self.names.optional
+
     def bound(self, options: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
         """A function of one mapping, name -> part, value or generator, with options put in."""
         function, arguments = self.function, self.arguments
         own = {
             key.partition(".")[2]: value for key, value in options.items() if key.partition(".")[0] == self.names.name
         }
+        if self.optional:
+            # Whatever may be absent comes last in a signature, so positions stay right.
+            return lambda found: function(*[found.get(name) for name in arguments], **own)
         if own:
             return lambda found: function(*[found[name] for name in arguments], **own)
         return _direct(function, arguments)
@@ -76,7 +86,9 @@ def read_call(function: Callable[..., Any], parts: Collection[str], name: str | 
     """
     name = name or function.__name__
     hints = typing.get_type_hints(function)
-    arguments, options = [], {}
+    arguments: list[str] = []
+    optional: list[str] = []
+    options = {}
     for argument in inspect.signature(function).parameters.values():
         if argument.kind in (argument.VAR_POSITIONAL, argument.VAR_KEYWORD):
             raise SystemDefinitionError(f"{_where(function)}: {name} takes *{argument.name}; name each argument")
@@ -86,13 +98,21 @@ def read_call(function: Callable[..., Any], parts: Collection[str], name: str | 
             options[argument.name] = hints.get(argument.name, Any)
         else:
             arguments.append(argument.name)
+            if argument.default is None:
+                optional.append(argument.name)
+            elif argument.default is not argument.empty:
+                raise SystemDefinitionError(
+                    f"{_where(function)}: {name}.{argument.name} has a default; a value may be absent (= None), and an "
+                    "option stands behind *"
+                )
     return Call(
         function=function,
         arguments=tuple(arguments),
         names=CallNames(
             name=name,
             parts=tuple(a for a in arguments if a in parts),
-            needs=tuple(a for a in arguments if a not in parts and a != "generator"),
+            needs=tuple(a for a in arguments if a not in parts and a != "generator" and a not in optional),
+            optional=tuple(optional),
             makes=tuple(getattr(function, "__makes__", ())),
             options=options,
             random="generator" in arguments,
@@ -132,6 +152,11 @@ class Task:
         needed = {names.name for names in needed_steps(self.names, want)}
         return tuple(step for step in self.steps if step.names.name in needed)
 
+    def given(self, names: Collection[str]) -> "Task":
+        """The task where these values are there already: without the steps that make them."""
+        kept = tuple(step for step in self.steps if not set(step.names.makes) & set(names))
+        return self if len(kept) == len(self.steps) else Task(name=self.name, steps=kept)
+
     def compute(
         self,
         model: Mapping[str, nn.Module] | nn.Module,
@@ -145,7 +170,7 @@ class Task:
 
         Args:
             model: parts by name, or a module with them as children.
-            sample: fields by name, each with a batch axis first.
+            sample: fields by name, each with a batch axis first; also values that need not be computed.
             want: names of values.
             options: `{step.option: value}`.
             generator: for random steps; they fail without one.
@@ -160,13 +185,13 @@ class Task:
         found: dict[str, Any] = {**parts, **sample}
         if generator is not None:
             found["generator"] = generator
-        steps = self.chosen(want)
+        steps = self.given(sample).chosen(want)
         known = {*found, *(name for step in steps for name in step.names.makes)}
         nowhere = [unknown("value", name, known - parts.keys()) for name in want if name not in known]
         if nowhere:
             raise SystemDefinitionError("\n".join(nowhere))
         for step in steps:
-            absent = [name for name in step.arguments if name not in found]
+            absent = [name for name in step.arguments if name not in found and name not in step.optional]
             if absent:
                 raise SystemDefinitionError(f"task {self.name!r}, step {step.names.name!r} needs {', '.join(absent)}")
             store(found, step.names.makes, step.bound(options or {})(found))
@@ -200,10 +225,10 @@ def read_tasks(
     result = {}
     for name, functions in tasks.items():
         calls = tuple(read_call(function, parts) for function in functions)
-        known = set(fields)
+        made: set[str] = set()
         for call in calls:
-            wrong += (f"task {name!r}, {line}" for line in _wrong_in(call, parts, known))
-            known |= set(call.names.makes)
+            wrong += (f"task {name!r}, {line}" for line in _wrong_in(call, parts, set(fields), made))
+            made |= set(call.names.makes)
         result[name] = Task(name=name, steps=calls)
     wrong += (f"{both!r} is both a part and a field of the sample" for both in sorted(set(parts) & set(fields)))
     if wrong:
@@ -211,15 +236,19 @@ def read_tasks(
     return result
 
 
-def _wrong_in(call: Call, parts: Collection[str], known: set[str]) -> Iterable[str]:
+def _wrong_in(call: Call, parts: Collection[str], fields: set[str], made: set[str]) -> Iterable[str]:
+    known = fields | made
     where = f"step {call.names.name!r} ({_where(call.function)})"
     if not call.names.makes:
         yield f"{where}: makes nothing; decorate it with @makes(...)"
     for name in call.names.makes:
         if name in parts:
             yield f"{where}: value {name!r} is also the name of a part"
-        elif name in known:
-            yield f"{where}: value {name!r} is made twice, or is a field of the sample"
+        elif name in made:
+            yield f"{where}: value {name!r} is made twice"
     for name in call.names.needs:
         if name not in known:
             yield f"{where}: {unknown('part or value', name, {*parts, *known})}"
+    for name in call.names.optional:
+        if name not in known and name.removesuffix(MASK) not in known:
+            yield f"{where}: {unknown('value', name, known)}"

@@ -227,7 +227,7 @@ def test_two_updates_take_turns_and_each_moves_its_own_parts_only(tmp_path):
     result = run(plan(one), tmp_path / "run", system=TOY)
 
     states = result.stages["gan"]["states"]
-    assert states == {"stem": "no gradient", "body": "trained", "head": "trained", "critic": "trained"}
+    assert states == {"stem": "cached", "body": "trained", "head": "trained", "critic": "trained"}
     assert result.stages["gan"]["trained_arrays_moved"] == 6
     steps = [event for event in read_events(tmp_path / "run" / "events.jsonl") if event["event"] == "step"]
     assert set(steps[-1]["losses"]) == {"generator.fool", "generator.mse", "critic.tell_apart"}

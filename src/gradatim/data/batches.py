@@ -4,8 +4,9 @@ The order of an epoch is drawn from (seed, stage, epoch), a sample's augmentatio
 so a resumed stage continues with the very batches that it would have seen, with any number of workers.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -81,45 +82,83 @@ class _Keyed(TorchDataset[dict[str, Tensor]]):
         return [sample(index, fields, None) for _, index in keys]
 
 
-class _Keys:
-    """A batch sampler that starts anywhere; iterated once."""
-
-    def __init__(self, order: BatchOrder, start: int, stop: int) -> None:
-        self.order, self.start, self.stop = order, start, stop
-
-    def __iter__(self) -> Iterator[list[Key]]:
-        return self.order.starting(self.start, self.stop)
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-
 def batches(
     dataset: Dataset, fields: Sequence[str], order: BatchOrder, *, start: int, stop: int, workers: int = 0
 ) -> Iterator[dict[str, Any]]:
     """Training batches number `start` to `stop` - 1, each a dict of fields with a batch axis first."""
-    keyed = _Keyed(dataset, fields, order.seed, order.stage)
+    keys = order.starting(start, stop)
+    return keyed_batches(dataset, fields, keys, seed=order.seed, stage=order.stage, workers=workers)
+
+
+def keyed_batches(
+    dataset: Dataset, fields: Sequence[str], keys: Iterable[list[Key]], *, seed: int, stage: str, workers: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Batches of the samples that each list of (epoch, index) names; augmentation is drawn from those.
+
+    Args:
+        dataset: to read.
+        fields: to read of each sample.
+        keys: of each batch.
+        seed, stage: what augmentation is drawn from, beside the key.
+        workers: processes that read; 0 reads in this one.
+    """
+    keyed = _Keyed(dataset, fields, seed, stage)
+    join = partial(collated, ragged=ragged_fields(dataset))
     if not workers:
         # torch's loader costs as much as a small model's step; without workers there is nothing for it to do.
-        found = (_collated(keyed.__getitems__(keys)) for keys in order.starting(start, stop))
+        found = (join(keyed.__getitems__(one)) for one in keys)
         return map(_pinned, found) if torch.cuda.is_available() else found
-    sampler: Any = _Keys(order, start, stop)
+    sampler: Any = keys
     loader: DataLoader[Any] = DataLoader(
-        keyed, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available()
+        keyed, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available(), collate_fn=join
     )
-    return iter(loader)
+    return (batch for batch in loader)
 
 
-def _collated(samples: list[dict[str, Tensor]]) -> dict[str, Any]:
-    """Samples side by side, a batch axis first."""
-    if all(isinstance(value, Tensor) for value in samples[0].values()):
-        return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
-    return dict(torch.utils.data.default_collate(samples))
+def ragged_fields(dataset: Dataset) -> tuple[str, ...]:
+    """Fields whose first axis has a length of its own in each sample; a data set may name them in `ragged`."""
+    return tuple(getattr(dataset, "ragged", ()))
 
 
-def _pinned(batch: dict[str, Any]) -> dict[str, Any]:
-    """The batch in memory that a GPU reads from directly."""
-    return {name: value.pin_memory() if isinstance(value, Tensor) else value for name, value in batch.items()}
+def collated(samples: list[dict[str, Any]], *, ragged: Sequence[str] = ()) -> dict[str, Any]:
+    """Samples side by side, a batch axis first.
+
+    Args:
+        samples: equal names; a tensor, or a flat dict of tensors, by name.
+        ragged: names whose first axes differ in length; they are padded with zeros, and `NAME_mask` is true where a
+            row is valid, (B, N) bool, a dict where the value is one.
+    """
+    batch: dict[str, Any] = {}
+    for name, first in samples[0].items():
+        values = [sample[name] for sample in samples]
+        if name in ragged:
+            batch |= _padded(name, values)
+        elif isinstance(first, Tensor):
+            batch[name] = torch.stack(values)
+        elif isinstance(first, dict):
+            batch[name] = {key: torch.stack([value[key] for value in values]) for key in first}
+        else:
+            batch[name] = torch.utils.data.default_collate(values)
+    return batch
+
+
+def _padded(name: str, values: list[Any]) -> dict[str, Any]:
+    if isinstance(values[0], dict):
+        each = {key: _padded(key, [value[key] for value in values]) for key in values[0]}
+        return {
+            name: {key: one[key] for key, one in each.items()},
+            f"{name}_mask": {key: one[f"{key}_mask"] for key, one in each.items()},
+        }
+    lengths = torch.tensor([len(value) for value in values])
+    padded = torch.nn.utils.rnn.pad_sequence(values, batch_first=True)
+    return {name: padded, f"{name}_mask": torch.arange(padded.shape[1]) < lengths[:, None]}
+
+
+def _pinned(value: Any) -> Any:
+    """A batch in memory that a GPU reads from directly."""
+    if isinstance(value, dict):
+        return {name: _pinned(one) for name, one in value.items()}
+    return value.pin_memory() if isinstance(value, Tensor) else value
 
 
 def plain_batches(
@@ -128,4 +167,4 @@ def plain_batches(
     """(indices, batch) in the data set's order, without augmentation: for validation and prediction."""
     for start in range(0, len(dataset), batch_size):
         indices = list(range(start, min(start + batch_size, len(dataset))))
-        yield indices, torch.utils.data.default_collate([dataset.sample(i, fields, None) for i in indices])
+        yield indices, collated([dataset.sample(i, fields, None) for i in indices], ragged=ragged_fields(dataset))

@@ -9,7 +9,8 @@ from torch import Tensor
 class Dataset(Protocol):
     """Samples by index; the core decides which fields of them are read, and draws what is random.
 
-    A dataset is sent to worker processes, so it must be picklable.
+    A dataset is sent to worker processes, so it must be picklable. Fields whose first axis has a length of its own in
+    each sample are named in an attribute `ragged`; batches of them are padded, with a mask `NAME_mask` beside them.
     """
 
     @property

@@ -1,6 +1,7 @@
 """Device and processes: the one file that knows where a stage runs and how many run it."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,8 +25,8 @@ class Place:
         """A batch on this device; dicts and tensors."""
         if self.device.type == "cpu":
             return batch
-        if isinstance(batch, torch.Tensor):
-            return batch.to(self.device, non_blocking=True)
+        if batch is None or isinstance(batch, torch.Tensor):
+            return batch if batch is None else batch.to(self.device, non_blocking=True)
         return {name: self.send(value) for name, value in batch.items()}
 
     def seeder(self) -> Callable[[int], object]:
@@ -33,6 +34,18 @@ class Place:
         if self.device.type == "cuda":
             return torch.cuda.default_generators[self.device.index or 0].manual_seed
         return torch.default_generator.manual_seed
+
+
+def precision_of(precision: str, device: str) -> AbstractContextManager[Any]:
+    """The context in which steps and losses run; may be entered any number of times.
+
+    Args:
+        precision: `fp32`, or `bf16-mixed` for autocast.
+        device: type of the device.
+    """
+    if precision == "bf16-mixed":
+        return torch.autocast(device, dtype=torch.bfloat16)
+    return nullcontext()
 
 
 def this_place(device: str | None = None) -> Place:

@@ -57,7 +57,7 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
 def _stage(
     system: System, stage: Stage, settings: Any, outlines: dict[str, nn.Module], origins: dict[str, str]
 ) -> tuple[dict[str, Any], str | None]:
-    steps = system.read_tasks[stage.task].names
+    steps = system.task_of(stage).names
     states = part_states(system.parts, steps, stage.trained())
     used = {part: outlines[part] for part, state in states.items() if state is not State.UNUSED}
     data = system.data.settings.model_validate(dict(stage.data))

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
@@ -10,10 +11,12 @@ from gradatim.data.batches import plain_batches
 from gradatim.data.dataset import Dataset
 from gradatim.data.random import keyed_seed
 from gradatim.engine.device import Place
+from gradatim.engine.feed import Feed
+from gradatim.engine.module import read_fields
 from gradatim.errors import DataError
-from gradatim.plan.graph import fields_of
 from gradatim.plan.stage import Stage
 from gradatim.system import System
+from gradatim.task import Task
 
 
 def build_judge(
@@ -24,6 +27,7 @@ def build_judge(
     dataset: Dataset,
     place: Place,
     seed: int,
+    feed: Feed | None = None,
 ) -> tuple[Callable[[], float], bool]:
     """A function that computes the stage's metric, and whether higher is better.
 
@@ -32,11 +36,12 @@ def build_judge(
     """
     assert stage.validation is not None
     metric = stage.validation.metric
-    task = system.read_tasks[stage.task]
+    task = system.task_of(stage)
     known = {**system.read_losses, **system.read_metrics}
     call = known[metric]
     higher = metric in system.metrics and system.metrics[metric].higher_is_better
-    fields = fields_of(task.names, call.names.needs)
+    want = [name for name in system.wants([metric]) if name in call.names.needs or name in _makes(task)]
+    fields = read_fields(system, stage, [metric], feed.names if feed is not None else ())
     size = stage.validation.batch_size or stage.batch_size
     measure = call.bound(options)
     if not len(dataset):
@@ -55,8 +60,12 @@ def build_judge(
         for indices, batch in plain_batches(dataset, fields, size):
             generator.manual_seed(keyed_seed(seed, stage.name, "validate", indices[0]))
             reseed(generator.initial_seed())
-            values = task.compute(parts, place.send(batch), want=call.names.needs, options=options, generator=generator)
-            result = measure(values).double()
+            if feed is not None:
+                batch |= feed.gather(np.array(indices))
+            sent = place.send(batch)
+            sent = feed.restored(sent) if feed is not None else sent
+            values = task.compute(parts, sent, want=want, options=options, generator=generator)
+            result = measure({**sent, **values}).double()
             total += float(result.sum()) if result.ndim else float(result) * len(indices)
             count += len(indices)
         for module in learning:
@@ -64,3 +73,7 @@ def build_judge(
         return total / count
 
     return judge, higher
+
+
+def _makes(task: Task) -> set[str]:
+    return {value for step in task.names for value in step.makes}

@@ -7,7 +7,6 @@ as one that was not. The host waits for the device only every `log_every` steps.
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +16,8 @@ from torch import nn
 from gradatim.data.batches import BatchOrder, batches
 from gradatim.data.dataset import Dataset
 from gradatim.data.random import keyed_seed
-from gradatim.engine.device import Place
+from gradatim.engine.device import Place, precision_of
+from gradatim.engine.feed import Feed
 from gradatim.engine.module import Computation, only_learns
 from gradatim.engine.state import Driver, LoopState, build_driver, trained_modules
 from gradatim.errors import GuardError
@@ -46,6 +46,7 @@ class Work:
         dataset: training samples.
         place: device and processes.
         judge: validation, -> value of the stage's metric; None where it names none.
+        feed: stored values of the frozen prefix; None computes them for every batch.
         higher_is_better: which way that metric is up.
         observe: receives every event.
         tick: receives (steps done, steps in all) after each step.
@@ -62,7 +63,20 @@ class Work:
     tick: Tick
     keep: Callable[[Snapshot, bool], None]
     judge: Callable[[], float] | None = None
+    feed: Feed | None = None
     higher_is_better: bool = True
+
+
+def order_of(stage: Stage, seed: int, samples: int, place: Place) -> BatchOrder:
+    """Which samples each batch of a stage holds."""
+    return BatchOrder(
+        samples=samples,
+        batch_size=stage.batch_size,
+        seed=seed,
+        stage=stage.name,
+        rank=place.rank,
+        world=place.world,
+    )
 
 
 class Loop:
@@ -73,7 +87,7 @@ class Loop:
     """
 
     def __init__(self, work: Work) -> None:
-        stage, order = work.stage, self._order(work)
+        stage, order = work.stage, order_of(work.stage, work.seed, len(work.dataset), work.place)
         self.work = work
         self.order = order
         self.steps_per_epoch = -(-order.per_epoch // stage.accumulate)
@@ -87,7 +101,7 @@ class Loop:
         )
         self.drift = Drift(stage.guards.drift)
         self.generator = torch.Generator(work.place.device)
-        self._precision = _precision(stage, work.place)
+        self._precision = precision_of(stage.precision, work.place.device.type)
         self._prefix_parts: dict[str, Any] = {name: work.parts[name] for name in work.computation.prefix_parts}
         if work.computation.random:
             self._prefix_parts["generator"] = self.generator
@@ -99,17 +113,6 @@ class Loop:
         self._base = keyed_seed(work.seed, stage.name, work.place.rank)
         self._good: Snapshot | None = None
         self._clock = time.perf_counter()
-
-    @staticmethod
-    def _order(work: Work) -> BatchOrder:
-        return BatchOrder(
-            samples=len(work.dataset),
-            batch_size=work.stage.batch_size,
-            seed=work.seed,
-            stage=work.stage.name,
-            rank=work.place.rank,
-            world=work.place.world,
-        )
 
     # -- one step -----------------------------------------------------------------------------------
 
@@ -123,6 +126,8 @@ class Loop:
         """Send a batch to the device and run the frozen prefix on it."""
         computation = self.work.computation
         values: dict[str, Any] = batch if self._at_home else self.work.place.send(batch)
+        if self.work.feed is not None:
+            values = self.work.feed.restored(values)
         if not computation.prefix and not computation.random:
             return values
         found = {**self._prefix_parts, **values}
@@ -178,7 +183,8 @@ class Loop:
         work = self.work
         start, _ = self._batches_of(self.state.counters.step)
         last, size = self._batches_of(self.total_steps - 1)
-        return batches(
+        read = batches if work.feed is None else work.feed.batches
+        return read(
             work.dataset, work.computation.fields, self.order, start=start, stop=last + size, workers=work.stage.workers
         )
 
@@ -345,10 +351,3 @@ class Loop:
         """Go to the state of a snapshot of this stage."""
         self.state.restore(snapshot)
         self._good = snapshot
-
-
-def _precision(stage: Stage, place: Place) -> AbstractContextManager[Any]:
-    """The context in which steps and losses run; may be entered any number of times."""
-    if stage.precision == "bf16-mixed":
-        return torch.autocast(place.device.type, dtype=torch.bfloat16)
-    return nullcontext()

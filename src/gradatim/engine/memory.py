@@ -61,7 +61,7 @@ def shape_problems(system: System, stages: Sequence[Stage], settings: Any) -> li
     wrong = []
     for stage in stages:
         data = system.data.settings.model_validate(dict(stage.data))
-        used = {part: outlines[part] for part in system.read_tasks[stage.task].parts}
+        used = {part: outlines[part] for part in system.task_of(stage).parts}
         try:
             estimate(system, stage, converted_options(system, stage), used, system.data.shapes(data, settings))
         except GradatimError as error:

@@ -1,13 +1,13 @@
 """The root module of a stage: the parts from the first trained step on, those steps, and the losses."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from gradatim.plan.graph import trained_steps
+from gradatim.plan.graph import fields_of, trained_steps
 from gradatim.plan.stage import Stage, Training
 from gradatim.system import System
 from gradatim.task import Call, store
@@ -95,17 +95,23 @@ class Computation:
 
 
 def build_computation(
-    system: System, stage: Stage, options: Mapping[str, Any], parts: Mapping[str, nn.Module]
+    system: System,
+    stage: Stage,
+    options: Mapping[str, Any],
+    parts: Mapping[str, nn.Module],
+    given: Collection[str] = (),
 ) -> Computation:
-    """Cut a stage's task into the frozen prefix and the rest, and keep only what its losses need."""
-    task = system.read_tasks[stage.task]
+    """Cut a stage's task into the frozen prefix and the rest, and keep only what its losses need.
+
+    Args:
+        system, stage, options: what runs.
+        parts: by name.
+        given: values that come from a feature store instead of a step.
+    """
+    task = system.task_of(stage).given(given)
     live = {names.name for names in trained_steps(task.names, stage.trained())}
-    wants = {
-        name: [value for loss in training.losses for value in system.read_losses[loss].names.needs]
-        for name, training in stage.trainings().items()
-    }
+    wants = {name: system.wants(training.losses) for name, training in stage.trainings().items()}
     needed = task.chosen([value for want in wants.values() for value in want])
-    prefix = [call for call in needed if call.names.name not in live]
     turns = {}
     for name, training in stage.trainings().items():
         steps = [call for call in task.chosen(wants[name]) if call.names.name in live]
@@ -113,17 +119,31 @@ def build_computation(
             (loss, weight, system.read_losses[loss].bound(options)) for loss, weight in training.losses.items()
         )
         turns[name] = Turn(name=name, training=training, steps=bound_steps(steps, options), losses=losses)
-    used = dict.fromkeys(part for call in needed if call.names.name in live for part in call.names.parts)
-    made = {name for call in task.steps for name in call.names.makes}
-    read = [name for call in needed for name in call.names.needs] + [value for want in wants.values() for value in want]
+    prefix = [call for call in needed if call.names.name not in live]
+    rest = [call for call in needed if call.names.name in live]
     return Computation(
-        fields=tuple(dict.fromkeys(name for name in read if name not in made)),
+        fields=read_fields(system, stage, stage.loss_names(), given),
         prefix=bound_steps(prefix, options),
-        prefix_parts=tuple(dict.fromkeys(part for call in prefix for part in call.names.parts)),
+        prefix_parts=parts_of(prefix),
         turns=tuple(turns.values()),
-        module=StageModule({part: parts[part] for part in used}, turns),
+        module=StageModule({part: parts[part] for part in parts_of(rest)}, turns),
         random=any(call.names.random for call in needed),
     )
+
+
+def read_fields(system: System, stage: Stage, names: Iterable[str], given: Collection[str] = ()) -> tuple[str, ...]:
+    """Fields of the sample that losses and metrics of these names lead to, where some values are given."""
+    task, offered = system.task_of(stage).given(given), system.offered(stage)
+    calls = [{**system.read_losses, **system.read_metrics}[name].names for name in names]
+    needed = {value for call in calls for value in call.needs}
+    made = {value for step in task.names for value in step.makes}
+    want = [value for value in system.wants(names) if value in needed or value in made or value in offered]
+    return tuple(name for name in fields_of(task.names, want, offered=offered) if name not in given)
+
+
+def parts_of(calls: Iterable[Call]) -> tuple[str, ...]:
+    """Parts that steps use, each once."""
+    return tuple(dict.fromkeys(part for call in calls for part in call.names.parts))
 
 
 def only_learns(turn: Turn, turns: Sequence[Turn], parts: Mapping[str, nn.Module]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import settings_of, settled, unknown_children
 from gradatim.engine.device import Place, this_place
+from gradatim.engine.keep import kept_views
 from gradatim.engine.loop import Observer, Tick
 from gradatim.engine.memory import shape_problems
 from gradatim.engine.sources import Builder, check_sources, load_sources
@@ -20,6 +21,7 @@ from gradatim.errors import DataError, GradatimError, PlanError, RunError, Weigh
 from gradatim.files import write_text
 from gradatim.find import code_digest, find_system
 from gradatim.plan import Document, Finding, Plan, Stage, StageSource, check, interpret, raise_all, write_yaml
+from gradatim.plan.stage import Cache
 from gradatim.runs.environment import environment
 from gradatim.runs.events import EventLog
 from gradatim.runs.folder import RunFolder, next_folder, read_json
@@ -58,7 +60,21 @@ class _Run:
     tick: Tick
     builder: Builder
     code: str
-    data: dict[str, tuple[Dataset, Dataset | None, str]] = field(default_factory=dict)
+    data: dict[str, "Opened"] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Opened:
+    """The data of a stage.
+
+    Args:
+        train, validate: data sets; `validate` None where the stage names no metric.
+        digests: of both; empty for none.
+    """
+
+    train: Dataset
+    validate: Dataset | None
+    digests: tuple[str, str]
 
 
 def checked_plan(document: Document, system: System | None = None) -> tuple[Plan, System, tuple[Finding, ...]]:
@@ -128,7 +144,10 @@ def run(
 def _shortened(plan: Plan) -> Plan:
     """The plan with one optimizer step of one batch in every stage."""
     stages = tuple(
-        stage.model_copy(update={"epochs": None, "steps": 1, "accumulate": 1, "log_every": 1}) for stage in plan.stages
+        stage.model_copy(
+            update={"epochs": None, "steps": 1, "accumulate": 1, "log_every": 1, "cache": Cache(mode="off")}
+        )
+        for stage in plan.stages
     )
     return plan.model_copy(update={"stages": stages})
 
@@ -214,9 +233,12 @@ def _check_before(state: _Run) -> None:
     wrong += shape_problems(state.system, ahead, state.builder.settings)
     for stage in state.plan.stages:
         try:
-            state.data[stage.name] = _open(state, stage)
+            opened = state.data[stage.name] = open_data(state.system, stage)
+            kept_views(state.system, stage, opened.train)
         except DataError as error:
             wrong.append(f"stage {stage.name!r}: {error}")
+        except PlanError as error:
+            wrong.append(str(error))
     if wrong:
         raise SourceError("\n".join(dict.fromkeys(wrong)))
 
@@ -225,8 +247,13 @@ class SourceError(DataError, WeightsError):
     """Weights or data that a plan names cannot be used, or do not fit its model; nothing was trained."""
 
 
-def _open(state: _Run, stage: Stage) -> tuple[Dataset, Dataset | None, str]:
-    kind = state.system.data
+def open_data(system: System, stage: Stage) -> Opened:
+    """Open the data of a stage.
+
+    Raises:
+        DataError: what is wrong with them.
+    """
+    kind = system.data
     settings = kind.settings.model_validate(dict(stage.data))
     train = kind.open(settings, "train")
     if not len(train):
@@ -234,8 +261,8 @@ def _open(state: _Run, stage: Stage) -> tuple[Dataset, Dataset | None, str]:
     validate = kind.open(settings, "validate") if stage.validation else None
     if validate is not None and not len(validate):
         raise DataError("`validate` names a metric, but no samples are held out for validation")
-    digest = train.digest() + (validate.digest() if validate is not None else "")
-    return train, validate, digest
+    digests = train.digest(), validate.digest() if validate is not None else ""
+    return Opened(train=train, validate=validate, digests=digests)
 
 
 def _run_stages(state: _Run, only: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -263,7 +290,7 @@ def _key(state: _Run, stage: Stage, weights: Mapping[str, str]) -> dict[str, str
         seed=state.plan.seed,
         model=state.builder.settings.model_dump(mode="json"),
         parts=weights,
-        data=state.data[stage.name][2],
+        data="".join(state.data[stage.name].digests),
         code=state.code,
         version=__version__,
     )
@@ -295,7 +322,7 @@ def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict
     if twin is not None:
         _link(twin, folder)
         return _take_finished(state, stage, folder / "stage.json", store)
-    train, validate, _ = state.data[stage.name]
+    opened = state.data[stage.name]
     job = StageJob(
         system=state.system,
         stage=stage,
@@ -305,8 +332,10 @@ def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict
         folder=folder,
         run=str(state.folder.path),
         model=state.builder.settings.model_dump(mode="json"),
-        train=train,
-        validate=validate,
+        train=opened.train,
+        validate=opened.validate,
+        digests=opened.digests,
+        settings=state.builder.settings,
         place=state.place,
         observe=state.observe,
         tick=state.tick,

@@ -10,11 +10,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from gradatim.data.batches import collated, ragged_fields
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import converted_options
 from gradatim.engine.device import Place
 from gradatim.engine.judge import build_judge
-from gradatim.engine.loop import Loop, Observer, Tick, Work
+from gradatim.engine.keep import Feeds, Keeping, open_feeds
+from gradatim.engine.loop import Loop, Observer, Tick, Work, order_of
 from gradatim.engine.module import build_computation
 from gradatim.engine.store import PartStore
 from gradatim.files import write_json
@@ -43,6 +45,8 @@ class StageJob:
         run: folder of the run, as lineage names it.
         model: settings of the parts, JSON values.
         train, validate: data sets; `validate` None where the stage names no metric.
+        digests: of both data sets.
+        settings: of the system.
         place: device.
         observe, tick: receive events and steps.
     """
@@ -57,6 +61,8 @@ class StageJob:
     model: Mapping[str, Any]
     train: Dataset
     validate: Dataset | None
+    digests: tuple[str, str]
+    settings: Any
     place: Place
     observe: Observer
     tick: Tick
@@ -64,10 +70,9 @@ class StageJob:
 
 def used_parts(system: System, stage: Stage) -> tuple[str, ...]:
     """Parts that a stage's losses and metric need, in the system's order."""
-    task = system.read_tasks[stage.task]
-    known = {**system.read_losses, **system.read_metrics}
+    task = system.task_of(stage)
     names = (*stage.loss_names(), *((stage.validation.metric,) if stage.validation else ()))
-    want = [value for name in names for value in known[name].names.needs]
+    want = system.wants(names)
     used = reached_parts(task.names, want) | {name.partition(".")[0] for name in stage.trained()}
     return tuple(part for part in system.parts if part in used)
 
@@ -91,9 +96,10 @@ def run_stage(job: StageJob, store: PartStore, introduced: tuple[str, ...]) -> d
     parts = {name: store.module(name).to(job.place.device) for name in used}
     before = digests(parts)
     set_trainable(parts, job.stage.trained())
-    loop, writer = _build_loop(job, parts)
+    feeds = _open_feeds(job, parts)
+    loop, writer = _build_loop(job, parts, feeds)
     snapshot = latest_snapshot(job.folder / "progress", job.key["key"])
-    job.observe(_started(job, loop, snapshot.step if snapshot is not None else 0))
+    job.observe(_started(job, loop, feeds, snapshot.step if snapshot is not None else 0))
     unreached = loop.trace()
     if unreached:
         job.observe({"event": "unreached", "stage": job.stage.name, "step": 0, "arrays": unreached})
@@ -104,10 +110,11 @@ def run_stage(job: StageJob, store: PartStore, introduced: tuple[str, ...]) -> d
         loop.run()
     finally:
         writer.finish()
+        feeds.close()
     _compile(job.stage, parts, undo=True)
     proofs = _proofs(job, loop, parts, before)
     _note_lineage(job, loop, store, parts)
-    record = {**_record(job, loop, started), **proofs, "saved": list(_saved(job.stage, introduced))}
+    record = {**_record(job, loop, feeds, started), **proofs, "saved": list(_saved(job.stage, introduced))}
     _write(job, store, record, parts)
     job.observe(
         {"event": "stage", "stage": job.stage.name, "step": loop.state.counters.step, "state": "finished", **proofs}
@@ -115,12 +122,36 @@ def run_stage(job: StageJob, store: PartStore, introduced: tuple[str, ...]) -> d
     return record
 
 
-def _build_loop(job: StageJob, parts: Mapping[str, nn.Module]) -> tuple[Loop, SnapshotWriter]:
+def _open_feeds(job: StageJob, parts: Mapping[str, nn.Module]) -> Feeds:
+    """Stored values of the frozen prefix, computed now where they are missing."""
+    keeping = Keeping(
+        system=job.system,
+        stage=job.stage,
+        options=converted_options(job.system, job.stage),
+        settings=job.settings,
+        seed=job.seed,
+        parts=parts,
+        train=job.train,
+        validate=job.validate,
+        digests=job.digests,
+        place=job.place,
+        observe=job.observe,
+    )
+    feeds = open_feeds(keeping, order_of(job.stage, job.seed, len(job.train), job.place))
+    for part in feeds.parts:
+        # What its results are read for need not take room on the device.
+        parts[part].to("cpu")
+    return feeds
+
+
+def _build_loop(job: StageJob, parts: Mapping[str, nn.Module], feeds: Feeds) -> tuple[Loop, SnapshotWriter]:
     options = converted_options(job.system, job.stage)
     writer = SnapshotWriter(job.folder / "progress", job.key["key"])
     judge, higher = None, True
     if job.validate is not None:
-        judge, higher = build_judge(job.system, job.stage, options, parts, job.validate, job.place, job.seed)
+        judge, higher = build_judge(
+            job.system, job.stage, options, parts, job.validate, job.place, job.seed, feeds.validate
+        )
     _compile(job.stage, parts)
     work = Work(
         stage=job.stage,
@@ -128,7 +159,10 @@ def _build_loop(job: StageJob, parts: Mapping[str, nn.Module]) -> tuple[Loop, Sn
         parts=parts,
         dataset=job.train,
         place=job.place,
-        computation=build_computation(job.system, job.stage, options, parts),
+        computation=build_computation(
+            job.system, job.stage, options, parts, feeds.train.names if feeds.train is not None else ()
+        ),
+        feed=feeds.train,
         observe=job.observe,
         tick=job.tick,
         judge=judge,
@@ -148,9 +182,9 @@ def _compile(stage: Stage, parts: Mapping[str, nn.Module], *, undo: bool = False
                 part.compile()
 
 
-def _started(job: StageJob, loop: Loop, step: int) -> dict[str, Any]:
-    steps = job.system.read_tasks[job.stage.task].names
-    states = part_states(job.system.parts, steps, job.stage.trained())
+def _started(job: StageJob, loop: Loop, feeds: Feeds, step: int) -> dict[str, Any]:
+    steps = job.system.task_of(job.stage).names
+    states = part_states(job.system.parts, steps, job.stage.trained(), stored=feeds.parts)
     return {
         "event": "stage",
         "stage": job.stage.name,
@@ -199,8 +233,8 @@ def _saved(stage: Stage, introduced: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(dict.fromkeys((*introduced, *trained)))
 
 
-def _record(job: StageJob, loop: Loop, started: float) -> dict[str, Any]:
-    steps = job.system.read_tasks[job.stage.task].names
+def _record(job: StageJob, loop: Loop, feeds: Feeds, started: float) -> dict[str, Any]:
+    steps = job.system.task_of(job.stage).names
     return {
         "name": job.stage.name,
         "number": job.number,
@@ -213,7 +247,10 @@ def _record(job: StageJob, loop: Loop, started: float) -> dict[str, Any]:
         "metric": job.stage.validation.metric if job.stage.validation else None,
         "best": loop.state.patience.best,
         "best_step": loop.state.patience.best_step,
-        "states": {p: str(s) for p, s in part_states(job.system.parts, steps, job.stage.trained()).items()},
+        "states": {
+            part: str(state)
+            for part, state in part_states(job.system.parts, steps, job.stage.trained(), stored=feeds.parts).items()
+        },
     }
 
 
@@ -233,7 +270,7 @@ def _write(job: StageJob, store: PartStore, record: Mapping[str, Any], parts: Ma
 @torch.no_grad()
 def _pictures(job: StageJob, parts: Mapping[str, nn.Module]) -> None:
     """Save the pictures that the task makes of the first few samples, for the report."""
-    task = job.system.read_tasks[job.stage.task]
+    task = job.system.task_of(job.stage)
     made = {name for step in task.names for name in step.makes}
     data = job.validate if job.validate is not None and len(job.validate) else job.train
     want = [name for name in job.system.pictures if name in made or name in data.fields]
@@ -246,7 +283,7 @@ def _pictures(job: StageJob, parts: Mapping[str, nn.Module]) -> None:
         module.eval()
     # Spread over the data: neighbors are often crops of one picture.
     chosen = sorted({index * len(data) // _PICTURED for index in range(_PICTURED)})
-    batch = torch.utils.data.default_collate([data.sample(index, fields, None) for index in chosen])
+    batch = collated([data.sample(i, fields, None) for i in chosen], ragged=ragged_fields(data))
     generator = torch.Generator(job.place.device).manual_seed(0)
     values = task.compute(parts, job.place.send(batch), want=want, options=options, generator=generator)
     for name in want:

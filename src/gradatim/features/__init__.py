@@ -2,6 +2,5 @@
 
 from gradatim.features.schema import Field as Field
 from gradatim.features.schema import Schema as Schema
-from gradatim.features.store import MASK as MASK
 from gradatim.features.store import FeatureStore as FeatureStore
 from gradatim.features.store import StoreWriter as StoreWriter

@@ -60,7 +60,7 @@ class Mapping:
             at += held * stride
         self._close = weakref.finalize(self, _release, self._libc, self._base, size, self._files)
         flat = (ctypes.c_ubyte * (count * stride)).from_address(self._base)
-        self.records = np.frombuffer(flat, dtype=np.uint8).reshape(count, stride)
+        self.records = np.frombuffer(memoryview(flat), dtype=np.uint8).reshape(count, stride)
         """(records, stride) uint8, read only; not to be used after `close`."""
         self.records.flags.writeable = False
 

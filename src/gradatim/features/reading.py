@@ -66,6 +66,4 @@ def read_batches(
             soon = start + depth * batch_size
             if soon < len(chosen):
                 ahead.expect(chosen[soon : soon + batch_size])
-            yield store.gather(
-                chosen[start : start + batch_size], buffer=buffers[number % reuse] if reuse else None
-            )
+            yield store.gather(chosen[start : start + batch_size], buffer=buffers[number % reuse] if reuse else None)

@@ -91,10 +91,14 @@ class Schema:
         whole = -(-size // PAGE) * PAGE
         return whole if size >= 64 * PAGE else size
 
+    @property
+    def rows_unit(self) -> int:
+        """Records after which a page ends; shards hold multiples of it, so that they can lie side by side."""
+        return PAGE // math.gcd(self.stride, PAGE)
+
     def rows_per_shard(self, size: int = _SHARD_BYTES) -> int:
-        """Records in a shard of about `size` bytes that ends on a page, so that shards can lie side by side."""
-        unit = PAGE // math.gcd(self.stride, PAGE)
-        return max(1, size // self.stride // unit) * unit
+        """Records in a shard of about `size` bytes."""
+        return max(1, size // self.stride // self.rows_unit) * self.rows_unit
 
     @property
     def ragged(self) -> tuple[Field, ...]:

@@ -26,10 +26,8 @@ from gradatim.features.shards import (
     shard_name,
 )
 from gradatim.files import is_temporary, write_json
+from gradatim.task import MASK
 from gradatim.weights.digest import file_digest, text_digest
-
-MASK = "_mask"
-"""What follows a value's name in the name of its mask: true where a row is valid, (B, N) bool."""
 
 
 class StoreWriter:
@@ -170,6 +168,10 @@ class FeatureStore:
         self.records = RecordMapping(files, rows, HEADER, self.schema.stride)
         self._payloads = [np.memmap(file, np.uint8, "r") for file in files] if self.schema.ragged else []
         self._rows_in = rows
+        self.converted = {
+            field.name: DTYPES[field.given] for field in self.schema.fields if field.given not in ("", field.dtype)
+        }
+        """Dtype that each value was computed in, where it is stored in another one."""
         self._idle: dict[int, list[Buffer]] = {}
 
     # -- making and opening --------------------------------------------------------------------------
@@ -183,6 +185,7 @@ class FeatureStore:
         dtype: str = "float32",
         about: Mapping[str, Any] | None = None,
         shard_bytes: int = 128 << 20,
+        rows_per_shard: int | None = None,
     ) -> StoreWriter:
         """Begin a store, or go on with one that is half written.
 
@@ -193,6 +196,7 @@ class FeatureStore:
             dtype: as stored.
             about: JSON values that tell where the arrays come from; kept in `store.json`.
             shard_bytes: about the size of one file.
+            rows_per_shard: samples in one file, instead; rounded up to whole pages.
 
         Raises:
             DataError: the folder holds another store.
@@ -204,7 +208,9 @@ class FeatureStore:
         content: dict[str, Any] = {
             "format": FORMAT,
             "rows": rows,
-            "rows_per_shard": schema.rows_per_shard(shard_bytes),
+            "rows_per_shard": schema.rows_per_shard(shard_bytes)
+            if rows_per_shard is None
+            else -(-rows_per_shard // schema.rows_unit) * schema.rows_unit,
             "fields": schema.to_json(),
             **json.loads(json.dumps(about or {}, default=str)),
         }

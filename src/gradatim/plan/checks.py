@@ -11,7 +11,7 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from gradatim.errors import nearest, unknown
 from gradatim.plan.findings import Finding
-from gradatim.plan.graph import fields_of, reached_parts
+from gradatim.plan.graph import fields_of, reached_parts, steps_without
 from gradatim.plan.interpret import Interpreted, misfits
 from gradatim.plan.plan import Plan
 from gradatim.plan.sources import FileSource, NamedSource, RunSource, Source, StageSource
@@ -145,7 +145,7 @@ def _trains_something(place: Place, stage: Stage) -> Iterator[Finding]:
 
 
 def _training(place: Place, stage: Stage, training: Training, names: Vocabulary) -> Iterator[Finding]:
-    steps = names.tasks.get(stage.task)
+    steps = _steps_of(stage, names)
     wrong = [loss for loss in training.losses if loss not in names.losses]
     yield from (Finding((*place, "losses"), unknown("loss", loss, names.losses)) for loss in wrong)
     # What a wrong loss would have reached cannot be known.
@@ -201,7 +201,7 @@ def _origins(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
     for index, stage in enumerate(plan.stages):
         # A misspelt part is told as well: the misspelling is a finding of its own.
         told |= set(stage.init) | {nearest(part, names.parts) or "" for part in stage.init}
-        used = {part for step in names.tasks.get(stage.task, ()) for part in step.parts}
+        used = {part for step in _steps_of(stage, names) or () for part in step.parts}
         untold = [part for part in names.parts if part in used - told]
         for part in untold:
             yield Finding(
@@ -230,6 +230,14 @@ def _options(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]
             yield Finding(where, f"{value!r}: {message[:1].lower()}{message[1:]}")
 
 
+def _steps_of(stage: Stage, names: Vocabulary) -> Sequence[CallNames] | None:
+    """Steps of the stage's task without those whose values its data hold; None where the task is unknown."""
+    steps = names.tasks.get(stage.task)
+    if steps is None or any(True for _ in misfits(stage.data, names.data)):
+        return steps
+    return steps_without(steps, names.fields(names.data.model_validate(dict(stage.data))))
+
+
 def _values(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
     """Every value that a loss or metric needs is made by a step or lies in the sample."""
     problems = [*_settings_fit((*place, "data"), stage.data, names.data)]
@@ -237,7 +245,7 @@ def _values(place: Place, stage: Stage, names: Vocabulary) -> Iterator[Finding]:
     known = {**names.metrics, **names.losses}
     if stage.validation and stage.validation.metric not in known:
         yield Finding((*place, "validate", "metric"), unknown("metric", stage.validation.metric, known))
-    steps = names.tasks.get(stage.task)
+    steps = _steps_of(stage, names)
     if steps is None or problems:
         return
     fields = names.fields(names.data.model_validate(dict(stage.data)))

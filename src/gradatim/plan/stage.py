@@ -152,6 +152,36 @@ class Guards(Settings):
     nonfinite: Literal["rollback", "stop"] = "rollback"
 
 
+class Cache(Settings):
+    """Whether values that no trained part has a share in are computed once and kept.
+
+    Written as a word, `auto`, `off` or `required`, or as a mapping.
+
+    Args:
+        mode: `auto` keeps them wherever a sample is the same in every epoch and is seen twice; `required` refuses to
+            train without; `off` computes them for every batch.
+        views: augmented views of each sample to keep, where samples differ between epochs; epoch e reads
+            view e mod `views`.
+        dtype: in which numbers are kept, `float32`, `float16` or `bfloat16`; None: as they were computed.
+    """
+
+    mode: Literal["auto", "off", "required"] = "auto"
+    views: PositiveInt | None = None
+    dtype: Literal["float32", "float16", "bfloat16"] | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _word_alone(cls, value: Any) -> Any:
+        if isinstance(value, bool):
+            value = "auto" if value else "off"
+        return {"mode": value} if isinstance(value, str) else value
+
+    @property
+    def asked_for(self) -> bool:
+        """Whether the plan says more than "where it pays"."""
+        return self.mode == "required" or self.views is not None or self.dtype is not None
+
+
 class Training(Settings):
     """What one optimizer does: the parts that it trains, by which losses, how fast.
 
@@ -205,6 +235,7 @@ class StageDefaults(Training):
     data: Mapping[str, Any] = {}
     validation: Validation | None = Field(None, alias="validate")
     guards: Guards = Guards()
+    cache: Cache = Cache()
     log_every: PositiveInt = 20
     snapshot_every: PositiveInt = 100
 
@@ -225,6 +256,8 @@ class Stage(StageDefaults):
         compile: run the trained part of the task through `torch.compile`.
         workers: processes that read samples; 0 reads in the training process.
         data: settings of the system's data set.
+        cache: whether values of the frozen prefix are computed once and kept: `auto`, `off`, `required`, or
+            `{views: K, dtype: float16}`.
         log_every: steps between two log lines, checks for finite values and entries in the events.
         snapshot_every: steps between two states to which a stage can go back or be resumed.
     """

@@ -15,6 +15,7 @@ class CallNames:
         name: the function's name.
         parts: arguments that receive a part.
         needs: arguments that receive a value.
+        optional: those with the default None, for values that may be absent.
         makes: values that a step returns; empty for losses and metrics.
         options: annotation of each keyword-only argument.
         random: whether it has an argument `generator`.
@@ -23,9 +24,15 @@ class CallNames:
     name: str
     parts: tuple[str, ...] = ()
     needs: tuple[str, ...] = ()
+    optional: tuple[str, ...] = ()
     makes: tuple[str, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     random: bool = False
+
+    @property
+    def reads(self) -> tuple[str, ...]:
+        """All arguments that receive a value."""
+        return (*self.needs, *self.optional)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,197 @@
+"""Batches of a stage with the values that a feature store holds; and proof that those are what would be computed."""
+
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gradatim.data.batches import BatchOrder, Key, keyed_batches
+from gradatim.data.dataset import Dataset
+from gradatim.engine.extract import given_values, nested, restored
+from gradatim.engine.features import Prefix, flat
+from gradatim.errors import GuardError
+from gradatim.features.reading import Ahead, batches_ahead
+from gradatim.features.store import Buffer as StoreBuffer
+from gradatim.features.store import FeatureStore
+
+_TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-3, "bfloat16": 1.6e-2}
+_AUTOCAST = 3e-2
+_TF32 = 4e-3
+CHECKED = 2
+"""Batches at a stage's start whose stored values are compared with computed ones."""
+
+
+class Feed:
+    """Stored values of a stage's samples.
+
+    Args:
+        stores: complete.
+        samples: in the data set.
+        views: kept of each sample.
+        hold: batches that are in use at a time.
+        pinned: whether a GPU reads them.
+    """
+
+    def __init__(
+        self, stores: Sequence[FeatureStore], samples: int, views: int, *, hold: int = 1, pinned: bool = False
+    ) -> None:
+        self.stores = tuple(stores)
+        self.names = tuple(given_values(stores))
+        self.views, self._samples, self._hold, self._pinned = views, samples, hold, pinned
+        self._absent = tuple(name for store in stores for name in store.about.get("absent", ()))
+        self._plain = not any(store.converted for store in stores)
+        self._ring: dict[int, deque[list[StoreBuffer]]] = {}
+
+    def rows(self, keys: Sequence[Key]) -> np.ndarray:
+        """Rows of the stores that hold these (epoch, index)."""
+        if self.views == 1:
+            return np.array([index for _, index in keys], np.int64)
+        return np.array([epoch % self.views * self._samples + index for epoch, index in keys], np.int64)
+
+    def gather(self, rows: np.ndarray) -> dict[str, Any]:
+        """Values of these rows as they are stored; valid until `hold` more batches were read."""
+        buffers = self._buffers(len(rows))
+        found: dict[str, Tensor] = {}
+        for store, buffer in zip(self.stores, buffers, strict=True):
+            found |= store.gather(rows, buffer=buffer)
+        return nested(found, self._absent)
+
+    def _buffers(self, size: int) -> list[StoreBuffer]:
+        if self._pinned:
+            # The allocator of pinned memory waits for copies under way before it gives a block out again.
+            return [store.buffer(size, pinned=True) for store in self.stores]
+        ring = self._ring.setdefault(size, deque())
+        if len(ring) < self._hold:
+            ring.append([store.buffer(size) for store in self.stores])
+        else:
+            ring.rotate(-1)
+        return ring[-1]
+
+    def restored(self, values: dict[str, Any]) -> dict[str, Any]:
+        """Values on the device in the dtype that they were computed in; changes and returns `values`."""
+        if not self._plain:
+            for store in self.stores:
+                restored(store, values)
+        return values
+
+    def batches(
+        self, dataset: Dataset, fields: Sequence[str], order: BatchOrder, *, start: int, stop: int, workers: int
+    ) -> Iterator[dict[str, Any]]:
+        """Batches number `start` to `stop` - 1: stored values, and the fields that are not stored."""
+        yield from self.keyed(dataset, fields, order.starting(start, stop), order, workers)
+
+    def keyed(
+        self, dataset: Dataset, fields: Sequence[str], keys: Iterable[list[Key]], order: BatchOrder, workers: int
+    ) -> Iterator[dict[str, Any]]:
+        """Batches of these (epoch, index)."""
+        chosen = self._asked_ahead(keys, order.batch_size)
+        if not fields:
+            for one in chosen:
+                yield self.gather(self.rows(one))
+            return
+        mine, theirs = _two(chosen)
+        drawn = ([(epoch % self.views, index) for epoch, index in one] for one in theirs)
+        source = keyed_batches(dataset, fields, drawn, seed=order.seed, stage=order.stage, workers=workers)
+        for batch in source:
+            yield {**batch, **self.gather(self.rows(next(mine)))}
+
+    def _asked_ahead(self, keys: Iterable[list[Key]], batch_size: int) -> Iterator[list[Key]]:
+        """The keys as they come, records of batches to come asked for from the disk."""
+        ahead = [Ahead(store) for store in self.stores]
+        depth = min(batches_ahead(batch_size * store.schema.stride) for store in self.stores)
+        waiting: deque[list[Key]] = deque()
+        for one in keys:
+            waiting.append(one)
+            rows = self.rows(one)
+            for each in ahead:
+                each.expect(rows)
+            if len(waiting) > depth:
+                yield waiting.popleft()
+        yield from waiting
+
+    def close(self) -> None:
+        """Close the stores."""
+        for store in self.stores:
+            store.close()
+
+
+def _two(keys: Iterator[list[Key]]) -> tuple[Iterator[list[Key]], Iterator[list[Key]]]:
+    """The same keys twice; the second reader leads, the first follows any number behind."""
+    held: deque[list[Key]] = deque()
+
+    def leading() -> Iterator[list[Key]]:
+        for one in keys:
+            held.append(one)
+            yield one
+
+    def following() -> Iterator[list[Key]]:
+        while held:
+            yield held.popleft()
+
+    return following(), leading()
+
+
+def check_live(prefix: Prefix, feed: Feed, order: BatchOrder) -> dict[str, float]:
+    """Compute the first batches of a stage live and compare them with what is stored.
+
+    Returns:
+        The largest difference of each value, relative to the value's own size.
+
+    Raises:
+        GuardError: a stored value is not what the parts compute now; names value, sample and difference.
+    """
+    worst: dict[str, float] = {}
+    wanted = [name for name in feed.names if any(name in call.names.makes for call in prefix.task.steps)]
+    if not wanted:
+        return worst
+    for keys in islice(order.starting(0, CHECKED), CHECKED):
+        stored = flat(feed.restored(prefix.place.send(feed.gather(feed.rows(keys)))))
+        views = [[(epoch % feed.views, index) for epoch, index in keys]]
+        live = flat(prefix.compute(next(_live_batches(prefix, views, wanted)), wanted))
+        for name, value in live.items():
+            error = _difference(stored[name], value)
+            limit = _limit(prefix, feed, name)
+            place = int(error.argmax()) if len(error) else 0
+            worst[name] = max(worst.get(name, 0.0), float(error.max()) if len(error) else 0.0)
+            if len(error) and not float(error[place]) <= limit:
+                raise GuardError(
+                    f"stage {prefix.stage.name!r}: stored value {name!r} of sample "
+                    f"{prefix.samples.dataset.name(keys[place][1])!r} differs from the computed one by "
+                    f"{float(error[place]):.3g} of its size; at most {limit:.2g} is rounding. The features are not "
+                    f"those of this model and data: remove {feed.stores[0].folder.parent}, or `cache: off`"
+                )
+    return worst
+
+
+def _live_batches(prefix: Prefix, keys: Iterable[list[Key]], wanted: Sequence[str]) -> Iterator[dict[str, Any]]:
+    samples = prefix.samples
+    rows = [[view * len(samples.dataset) + index for view, index in one] for one in keys]
+    return samples.batches(prefix.fields_for(wanted), rows)
+
+
+def _difference(stored: Tensor, live: Tensor) -> Tensor:
+    """Largest difference of each sample, relative to the entry's size or the sample's root mean square, (B,)."""
+    if stored.shape != live.shape:
+        return torch.full((len(live),), float("inf"))
+    if not live.dtype.is_floating_point:
+        return (stored != live).reshape(len(live), -1).any(1).float()
+    a, b = stored.double().reshape(len(live), -1), live.double().reshape(len(live), -1)
+    if not b.shape[1]:
+        return torch.zeros(len(live))
+    size = b.abs() + b.square().mean(1, keepdim=True).sqrt()
+    return ((a - b).abs() / size.clamp_min(1e-30)).nan_to_num(nan=float("inf")).amax(1).cpu()
+
+
+def _limit(prefix: Prefix, feed: Feed, name: str) -> float:
+    """Difference that rounding explains: by the stored dtype, and by the kernels' own precision."""
+    stored: Mapping[str, str] = {field.name: field.dtype for store in feed.stores for field in store.schema.fields}
+    limit = _TOLERANCE.get(stored.get(name, ""), 0.0)
+    if limit and prefix.stage.precision == "bf16-mixed":
+        limit = max(limit, _AUTOCAST)
+    if limit and prefix.place.device.type == "cuda":
+        limit = max(limit, _TF32)
+    return limit
