@@ -26,13 +26,17 @@ class DataKind:
         open: (settings, split) -> data set; the split is `train` or `validate`.
         fields: settings -> names that a sample holds.
         shapes: (data settings, model settings) -> shape of each field of one sample, for checks and
-            estimates that need no data.
+            estimates that need no data; a tensor on the meta device says its dtype too, a dict stands for a dict.
+        varies: settings -> whether a training sample differs between epochs; for plans whose data are not there.
+        glance: as `open`, but quick: files need not be checked. For estimates.
     """
 
     settings: type[BaseModel]
     open: Callable[[Any, Any], Dataset]
     fields: Callable[[Any], tuple[str, ...]]
-    shapes: Callable[[Any, Any], Mapping[str, tuple[int, ...]]]
+    shapes: Callable[[Any, Any], Mapping[str, Any]]
+    varies: Callable[[Any], bool] = lambda settings: False
+    glance: Callable[[Any, Any], Dataset] | None = None
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from gradatim.cli import (
     convert,
     demo,
     evaluate,
+    features,
     fuse,
     inspect,
     lineage,
@@ -42,6 +43,7 @@ for command in (
     fuse.fuse,
 ):
     app.command()(command)
+app.add_typer(features.app, name="features")
 
 
 @app.callback(invoke_without_command=True)

@@ -80,6 +80,39 @@ class RunDisplay:
         self._task = self._progress.add_task(event["stage"], total=event["steps"], figures="")
         self._progress.start()
 
+    def _on_features(self, event: dict[str, Any]) -> None:
+        which = "" if event["samples"] == "train" else f" of {event['samples']} samples"
+        if event["state"] == "begun":
+            names, size = ", ".join(event["values"]), event["bytes"] / 1e6
+            done = "read" if not event["missing"] else f"compute {event['missing'] / 1e6:.1f} MB of"
+            self._say(f"  features{which}: {done} {names} ({size:.1f} MB)", "cyan")
+        elif event["state"] == "progress":
+            self._draw_features(event)
+        else:
+            self.close()
+            worst = max(event["differences"].values(), default=0.0)
+            self._say(f"  features{which}: equal to computed ones within {worst:.1g}", "cyan")
+
+    def _draw_features(self, event: dict[str, Any]) -> None:
+        if not sys.stderr.isatty():
+            return
+        if self._progress is None:
+            self._progress = Progress(
+                TextColumn("  features"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TimeElapsedColumn(),
+                TextColumn("{task.fields[left]}"),
+                console=self._console,
+                transient=True,
+            )
+            self._task = self._progress.add_task("features", total=event["total"], left="")
+            self._progress.start()
+        left = "" if event["left"] is None else f"{event['left']:.0f} s left"
+        self._progress.update(self._task, completed=event["done"], total=event["total"], left=left)
+        if event["done"] == event["total"]:
+            self.close()
+
     def _on_step(self, event: dict[str, Any]) -> None:
         losses = " ".join(f"{name} {float(value):.4g}" for name, value in event["losses"].items())
         rates = "/".join(f"{rate:.2g}" for rate in event["lr"].values())

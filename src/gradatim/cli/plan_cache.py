@@ -56,8 +56,20 @@ def _key(plan: str, changes: tuple[str, ...]) -> str | None:
     if path.is_dir() or system not in ours:
         return None
     named = (word.strip("'\",[]{}").partition("=")[2] or word.strip("'\",[]{}") for word in (*words, *changes))
-    facts = [plan, text, *changes, str(Path.cwd()), *_facts(_ROOT.rglob("*.py")), *_facts(map(Path, named))]
+    paths = list(_with_folders(map(Path, named)))
+    facts = [plan, text, *changes, str(Path.cwd()), *_facts(_ROOT.rglob("*.py")), *_facts(paths)]
     return hashlib.blake2b("\0".join(facts).encode(), digest_size=16).hexdigest()
+
+
+def _with_folders(paths: Iterable[Path]) -> Iterator[Path]:
+    """Paths, and the folders two levels below those that are folders: a new file changes its folder's time."""
+    for path in paths:
+        yield path
+        try:
+            if path.is_dir() and path != Path():
+                yield from (one for pattern in ("*", "*/*") for one in path.glob(pattern) if one.is_dir())
+        except (OSError, ValueError):
+            continue
 
 
 def _facts(paths: Iterable[Path]) -> Iterator[str]:

@@ -1,5 +1,6 @@
 """Device and processes: the one file that knows where a stage runs and how many run it."""
 
+import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
@@ -46,6 +47,11 @@ def precision_of(precision: str, device: str) -> AbstractContextManager[Any]:
     if precision == "bf16-mixed":
         return torch.autocast(device, dtype=torch.bfloat16)
     return nullcontext()
+
+
+def process_of_environment() -> tuple[int, int]:
+    """(rank, world) as `torchrun` tells them; (0, 1) without it."""
+    return int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 
 
 def this_place(device: str | None = None) -> Place:

@@ -6,6 +6,7 @@ from torch import nn
 
 from gradatim.engine.build import converted_options, outline_part, settings_of
 from gradatim.engine.memory import estimate
+from gradatim.engine.outlook import outlook
 from gradatim.engine.run import checked_plan, document_of
 from gradatim.engine.sources import Builder, check_sources, described
 from gradatim.errors import GradatimError
@@ -24,7 +25,8 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
 
     Returns:
         JSON values: `system`, `stages` with their `parts` (state, arrays, values, origin, lr), losses and
-        estimated `memory` in bytes, `warnings`, and `unusable`: sources that cannot be used as they are now.
+        estimated `memory` in bytes, `features` that are kept, `warnings`, and `unusable`: sources that cannot be used
+        as they are now.
 
     Raises:
         PlanError: with all that is wrong.
@@ -58,13 +60,15 @@ def _stage(
     system: System, stage: Stage, settings: Any, outlines: dict[str, nn.Module], origins: dict[str, str]
 ) -> tuple[dict[str, Any], str | None]:
     steps = system.task_of(stage).names
-    states = part_states(system.parts, steps, stage.trained())
-    used = {part: outlines[part] for part, state in states.items() if state is not State.UNUSED}
     data = system.data.settings.model_validate(dict(stage.data))
+    shapes = system.data.shapes(data, settings)
+    features = outlook(system, stage, settings, outlines, shapes)
+    states = part_states(system.parts, steps, stage.trained(), stored=features["parts"] if features else ())
+    used = {part: outlines[part] for part, state in states.items() if state is not State.UNUSED}
     wrong, memory = None, None
     try:
         options = converted_options(system, stage)
-        memory = estimate(system, stage, options, used, system.data.shapes(data, settings))
+        memory = estimate(system, stage, options, used, shapes)
     except GradatimError as error:
         wrong = f"stage {stage.name!r}: {error}"
     told = {
@@ -74,6 +78,7 @@ def _stage(
         "batch_size": stage.batch_size,
         "losses": {name: dict(training.losses) for name, training in stage.trainings().items()},
         "memory": memory,
+        "features": features,
         "parts": {part: _part(part, state, stage, outlines[part], origins) for part, state in states.items()},
     }
     return told, wrong

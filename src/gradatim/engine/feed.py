@@ -183,7 +183,10 @@ def _difference(stored: Tensor, live: Tensor) -> Tensor:
     if not b.shape[1]:
         return torch.zeros(len(live))
     size = b.abs() + b.square().mean(1, keepdim=True).sqrt()
-    return ((a - b).abs() / size.clamp_min(1e-30)).nan_to_num(nan=float("inf")).amax(1).cpu()
+    # A number that is not finite is for the guard of the loss to judge, as long as it is the same one.
+    same = (a == b) | (a.isnan() & b.isnan())
+    apart = ((a - b).abs() / size.nan_to_num(1.0).clamp_min(1e-30)).nan_to_num(nan=float("inf"))
+    return torch.where(same, 0.0, apart).amax(1).cpu()
 
 
 def _limit(prefix: Prefix, feed: Feed, name: str) -> float:

@@ -156,7 +156,7 @@ def open_feeds(keeping: Keeping, order: BatchOrder, shelf: Shelf | None = None) 
         cost = cost_of(prefix, targets, shelf, timed=False)
         check_room(stage, cost, shelf.existing_folder())
         _observe(keeping, which, targets, cost, "begun")
-        teller = _Teller(keeping, which)
+        teller = Teller(keeping, which)
         stores = fill(prefix, targets, shelf, report=teller, rank=keeping.place.rank, world=keeping.place.world)
         feed = Feed(
             stores,
@@ -180,13 +180,14 @@ def _idle(keeping: Keeping, found: Mapping[str, Feed]) -> frozenset[str]:
     return stored_parts(task, kept, keeping.system.wants(keeping.stage.loss_names()))
 
 
-class _Teller:
+class Teller:
     """Turns progress into events, a few a second."""
 
     def __init__(self, keeping: Keeping, which: str) -> None:
         self._keeping, self._which, self._told = keeping, which, -1.0
 
     def __call__(self, progress: Progress) -> None:
+        """Hear of progress."""
         if progress.seconds - self._told < 0.5 and progress.done != progress.total:
             return
         self._told = progress.seconds

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from gradatim.engine.build import converted_options, outline_part
 from gradatim.engine.module import build_computation
+from gradatim.engine.outlook import meta_field
 from gradatim.errors import GradatimError
 from gradatim.parts import named_trained, set_trainable
 from gradatim.plan.stage import Stage
@@ -22,7 +23,7 @@ def estimate(
     stage: Stage,
     options: Mapping[str, Any],
     parts: Mapping[str, nn.Module],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, Any],
 ) -> dict[str, int | None]:
     """Bytes that a training step needs.
 
@@ -78,7 +79,7 @@ def _activations(
     stage: Stage,
     options: Mapping[str, Any],
     parts: Mapping[str, nn.Module],
-    shapes: Mapping[str, tuple[int, ...]],
+    shapes: Mapping[str, Any],
 ) -> int | None:
     """Bytes that a forward pass keeps for its backward pass, parameters not counted."""
     computation = build_computation(system, stage, options, parts)
@@ -94,7 +95,7 @@ def _activations(
 
     found: dict[str, Any] = {**parts, "generator": torch.Generator()}
     try:
-        found |= {n: torch.empty(stage.batch_size, *shapes[n], device="meta") for n in computation.fields}
+        found |= {n: meta_field(shapes[n], stage.batch_size) for n in computation.fields if n in shapes}
         with torch.no_grad():
             for names, step in computation.prefix:
                 store(found, names, step(found))

@@ -55,6 +55,7 @@ def plan_table(told: Mapping[str, Any]) -> Table:
             *_losses(stage),
         ]
         head.append(f"memory {_memory(stage['memory'])}")
+        head += feature_lines(stage.get("features"))
         rows = list(stage["parts"].items())
         for line in range(max(len(head), len(rows))):
             left = Text(head[line] if line < len(head) else "", style="bold" if line == 0 else "")
@@ -76,6 +77,30 @@ def _memory(memory: Mapping[str, Any] | None) -> str:
         return "?"
     more = "" if memory["activations"] is not None else " without activations"
     return f"about {sized(memory['total'])}{more}"
+
+
+def feature_lines(features: Mapping[str, Any] | None) -> list[str]:
+    """What a stage keeps in feature stores, in lines for a table."""
+    if features is None:
+        return []
+    if features["why"]:
+        return [f"no features: {features['why']}"]
+    lines = [f"features {', '.join(features['values'])}"]
+    if features["samples"] is None:
+        lines.append(f"{sized(features['bytes_per_sample'])} a sample; the data are not there")
+    else:
+        lines.append(f"{sized(features['bytes'])} for {counted(features['samples'])} samples")
+    seconds = features["seconds"]
+    lines.append("time: gradatim features --estimate" if seconds is None else f"about {duration(seconds)} to compute")
+    return [*lines, f"{sized(features['free'])} free"]
+
+
+def duration(seconds: float) -> str:
+    """About how long: 12 s, 4.5 min, 3.2 h."""
+    for unit, size in (("h", 3600), ("min", 60)):
+        if seconds >= size:
+            return f"{seconds / size:.1f} {unit}"
+    return f"{seconds:.2g} s"
 
 
 def _part_cells(part: str, row: Mapping[str, Any]) -> list[Any]:

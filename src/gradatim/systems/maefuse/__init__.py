@@ -21,6 +21,8 @@ SYSTEM = System(
         open=open_pairs,
         fields=lambda settings: settings.fields,
         shapes=lambda data, model: sample_shapes(data, model.image_size),
+        varies=lambda settings: settings.varies,
+        glance=lambda settings, split: open_pairs(settings.model_copy(update={"check": "headers"}), split),
     ),
     fields=("visible", "infrared", "image"),
     metrics={name: Metric(function, name not in LOWER_IS_BETTER) for name, function in METRICS.items()},

@@ -92,6 +92,11 @@ class PairSettings(BaseModel):
         return ("visible", "infrared") if self.samples == "pairs" else ("image",)
 
     @property
+    def varies(self) -> bool:
+        """Whether a training sample differs between epochs."""
+        return self.flip or (self.crop is not None and self.crop != self.resized)
+
+    @property
     def resized(self) -> tuple[int, int] | None:
         """(height, width) that every picture is brought to, None if it keeps its own."""
         return ORIGINAL_SIZE if self.size is None and self.preprocess == "original" else self.size
@@ -139,8 +144,7 @@ class PairDataset:
     @property
     def random(self) -> bool:
         """Whether a sample differs between epochs."""
-        crops = self.settings.crop is not None and self.settings.crop != self.settings.resized
-        return self.training and (crops or self.settings.flip)
+        return self.training and self.settings.varies
 
     def __len__(self) -> int:
         return len(self.items) * self._repeats

@@ -1,0 +1,166 @@
+"""What a stage will keep in feature stores, told before anything runs: values, bytes, time."""
+
+import math
+import shutil
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from gradatim.data.dataset import Dataset
+from gradatim.engine.build import build_part, converted_options
+from gradatim.engine.features import flat, stored_parts
+from gradatim.engine.keep import passes
+from gradatim.errors import GradatimError
+from gradatim.features.schema import DTYPES
+from gradatim.features.shelf import Shelf
+from gradatim.plan.graph import fields_of, kept_values
+from gradatim.plan.stage import Stage
+from gradatim.system import System
+
+_TIMED = 60_000_000
+"""Values in the frozen parts up to which a plan's table times a sample; `gradatim features --estimate` always does."""
+
+
+def outlook(
+    system: System, stage: Stage, settings: Any, outlines: Mapping[str, nn.Module], shapes: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """What a stage keeps; None where it keeps nothing.
+
+    Args:
+        system, stage, settings: what runs.
+        outlines: parts on the meta device.
+        shapes: of each field of one sample.
+
+    Returns:
+        JSON values: `values`, `parts` that are read from stores, `samples` (None where the data cannot be opened),
+        `bytes`, `bytes_per_sample`, `seconds` (None where nothing was timed), `free`, `why` where nothing is kept
+        although frozen parts stand before the trained ones.
+    """
+    task = system.task_of(stage)
+    want = system.wants(stage.loss_names())
+    kept = kept_values(task.names, stage.trained(), want)
+    if not kept:
+        return None
+    dataset = _glance(system, stage)
+    why = _why_not(system, stage, dataset)
+    if why:
+        return {"values": [], "parts": [], "why": why}
+    values = [value for one in kept.values() for value in one]
+    sizes = outlined_bytes(system, stage, outlines, shapes, values)
+    views = stage.cache.views or 1 if _varies(system, stage, dataset) else 1
+    samples = len(dataset) * views if dataset is not None else None
+    folder = Shelf().existing_folder()
+    return {
+        "values": values,
+        "parts": sorted(stored_parts(task, list(kept), want)),
+        "why": None,
+        "samples": samples,
+        "bytes_per_sample": sizes,
+        "bytes": sizes * samples if sizes is not None and samples is not None else None,
+        "seconds": _timed(system, stage, settings, outlines, dataset, values, samples),
+        "free": shutil.disk_usage(folder).free,
+        "folder": str(Shelf().folder),
+    }
+
+
+def _glance(system: System, stage: Stage) -> Dataset | None:
+    look = system.data.glance or system.data.open
+    try:
+        dataset = look(system.data.settings.model_validate(dict(stage.data)), "train")
+        return dataset if len(dataset) else None
+    except (GradatimError, OSError):
+        return None
+
+
+def _varies(system: System, stage: Stage, dataset: Dataset | None) -> bool:
+    if dataset is not None:
+        return dataset.random
+    return system.data.varies(system.data.settings.model_validate(dict(stage.data)))
+
+
+def _why_not(system: System, stage: Stage, dataset: Dataset | None) -> str | None:
+    """Why a stage whose prefix is frozen computes it for every batch; None where it does not."""
+    if stage.cache.mode == "off":
+        return "cache: off"
+    if stage.cache.views is None and _varies(system, stage, dataset):
+        return "samples differ in every epoch; `cache: {views: K}` keeps K of each"
+    if not stage.cache.asked_for:
+        if stage.epochs is not None and stage.epochs < 2:
+            return "one pass over the data"
+        if dataset is not None and passes(stage, len(dataset)) < 2:
+            return "fewer than two passes over the data"
+    return None
+
+
+def outlined_bytes(
+    system: System, stage: Stage, outlines: Mapping[str, nn.Module], shapes: Mapping[str, Any], values: list[str]
+) -> int | None:
+    """Bytes of these values of one sample, found on tensors that have shapes only; None where a step cannot run so."""
+    task = system.task_of(stage)
+    fields = fields_of(task.names, values, offered=system.offered(stage))
+    try:
+        sample = {name: meta_field(shapes[name], 1) for name in fields if name in shapes}
+        with torch.no_grad():
+            for part in outlines.values():
+                part.eval()
+            found = task.compute(outlines, sample, want=values, options=converted_options(system, stage))
+    except (GradatimError, RuntimeError, NotImplementedError, TypeError, ValueError, KeyError):
+        return None
+    asked = stage.cache.dtype
+    return sum(
+        math.prod(value.shape[1:]) * (DTYPES[asked] if asked and value.is_floating_point() else value.dtype).itemsize
+        for value in flat(found).values()
+    )
+
+
+def meta_field(shape: Any, batch: int) -> Any:
+    """A field of a batch on the meta device.
+
+    Args:
+        shape: of one sample's field; a tensor stands for its shape and dtype, a dict for a dict of fields.
+        batch: number of samples.
+    """
+    if isinstance(shape, Mapping):
+        return {name: meta_field(one, batch) for name, one in shape.items()}
+    if isinstance(shape, Tensor):
+        return torch.empty(batch, *shape.shape, dtype=shape.dtype, device="meta")
+    return torch.empty(batch, *shape, device="meta")
+
+
+def _timed(
+    system: System,
+    stage: Stage,
+    settings: Any,
+    outlines: Mapping[str, nn.Module],
+    dataset: Dataset | None,
+    values: list[str],
+    samples: int | None,
+) -> float | None:
+    """Seconds that all samples take, from one that is computed with fresh weights."""
+    task = system.task_of(stage)
+    names = {part for call in task.chosen(values) for part in call.names.parts}
+    size = sum(array.numel() for part in names for array in outlines[part].state_dict().values())
+    if dataset is None or samples is None or size > _TIMED:
+        return None
+    parts = {part: build_part(system, settings, part, 0).eval() for part in names}
+    fields = fields_of(task.names, values, offered=system.offered(stage))
+    options = converted_options(system, stage)
+    try:
+        best = math.inf
+        for _ in range(2):
+            started = time.perf_counter()
+            read = dataset.sample(0, fields, None)
+            sample = {name: _alone(value) for name, value in read.items()}
+            with torch.no_grad():
+                task.compute(parts, sample, want=values, options=options)
+            best = min(best, time.perf_counter() - started)
+    except (GradatimError, RuntimeError):
+        return None
+    return best * samples
+
+
+def _alone(value: Any) -> Any:
+    return {name: one[None] for name, one in value.items()} if isinstance(value, Mapping) else value[None]
