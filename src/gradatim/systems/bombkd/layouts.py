@@ -88,4 +88,107 @@ _SAVED: tuple[Layout, ...] = (
     ),
 )
 
-LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in _SAVED}
+_HEAD = Drop(r"(?:classifier|fc_norm)\..+", "classifies, makes no features")
+_NET = "student.net."
+_LAYER = r"(?:encoder\.layer|layers)\.(\d+)\."
+
+
+def _patches(prefix: str, layer: str) -> Rename:
+    return Rename(
+        rf"{prefix}embeddings\.patch_embeddings\.{layer}{_END}", rf"{_NET}embeddings.patch_embeddings.{layer}.\1"
+    )
+
+
+def _norms(prefix: str) -> tuple[Rule, ...]:
+    return (Rename(rf"{prefix}layernorm{_END}", rf"{_NET}layernorm.\1"),)
+
+
+def _layers(prefix: str, names: str) -> Rename:
+    """Layers whose names in the file are the library's present ones."""
+    return Rename(rf"{prefix}encoder\.layer\.(\d+)\.({names}){_END}", rf"{_NET}encoder.layer.\1.\2.\3")
+
+
+_VIDEOMAE = r"(?:videomae\.)?"
+_TIMESFORMER = r"(?:timesformer\.)?"
+_VIVIT = r"(?:vivit\.)?"
+_DENSE = r"attention\.output\.dense|intermediate\.dense|output\.dense|layernorm_before|layernorm_after"
+
+_PUBLIC: tuple[Layout, ...] = (
+    Layout(
+        name="vjepa2",
+        summary="V-JEPA 2 under the names of transformers, `facebook/vjepa2-*`",
+        rules=(
+            Rename(rf"(?:vjepa2\.)?encoder\.(embeddings\.patch_embeddings\.proj|layernorm){_END}", rf"{_NET}\1.\2"),
+            Rename(
+                r"(?:vjepa2\.)?encoder\.layer\.(\d+)\."
+                rf"(norm1|norm2|attention\.(?:query|key|value|proj)|mlp\.fc1|mlp\.fc2){_END}",
+                rf"{_NET}layer.\1.\2.\3",
+            ),
+            Drop(r"(?:vjepa2\.)?predictor\..+", "predicts hidden tokens, makes no features"),
+            Drop(r"(?:pooler|classifier)\..+", "classifies, makes no features"),
+        ),
+    ),
+    Layout(
+        name="videomae",
+        summary="VideoMAE under the names of transformers, `MCG-NJU/videomae-*`",
+        rules=(
+            _patches(_VIDEOMAE, "projection"),
+            Rename(
+                rf"{_VIDEOMAE}encoder\.layer\.(\d+)\.attention\.attention\.q_bias",
+                rf"{_NET}encoder.layer.\1.attention.attention.query.bias",
+            ),
+            Rename(
+                rf"{_VIDEOMAE}encoder\.layer\.(\d+)\.attention\.attention\.v_bias",
+                rf"{_NET}encoder.layer.\1.attention.attention.value.bias",
+            ),
+            _layers(_VIDEOMAE, rf"attention\.attention\.(?:query|key|value)|{_DENSE}"),
+            *_norms(_VIDEOMAE),
+            Drop(r"decoder\..+|encoder_to_decoder\.weight|mask_token", "reconstructs pixels, makes no features"),
+            _HEAD,
+        ),
+    ),
+    Layout(
+        name="timesformer",
+        summary="TimeSformer under the names of transformers, `facebook/timesformer-*`",
+        rules=(
+            Rename(
+                rf"{_TIMESFORMER}embeddings\.(cls_token|position_embeddings|time_embeddings)",
+                rf"{_NET}embeddings.\1",
+            ),
+            _patches(_TIMESFORMER, "projection"),
+            _layers(
+                _TIMESFORMER,
+                r"(?:temporal_)?attention\.attention\.qkv|temporal_attention\.output\.dense|temporal_dense|"
+                rf"temporal_layernorm|{_DENSE}",
+            ),
+            Drop(rf"{_TIMESFORMER}layernorm{_END}", "features are taken before the last norm"),
+            _HEAD,
+        ),
+    ),
+    Layout(
+        name="vivit",
+        summary="ViViT under the names of transformers, `google/vivit-*`",
+        rules=(
+            Rename(rf"{_VIVIT}embeddings\.(cls_token|position_embeddings)", rf"{_NET}embeddings.\1"),
+            _patches(_VIVIT, "projection"),
+            *(
+                Rename(
+                    rf"{_VIVIT}{_LAYER}attention\.(?:attention\.{name}|{name[0]}_proj){_END}",
+                    rf"{_NET}layers.\1.attention.{name[0]}_proj.\2",
+                )
+                for name in ("query", "key", "value")
+            ),
+            Rename(
+                rf"{_VIVIT}{_LAYER}attention\.(?:output\.dense|o_proj){_END}", rf"{_NET}layers.\1.attention.o_proj.\2"
+            ),
+            Rename(rf"{_VIVIT}{_LAYER}(?:intermediate\.dense|mlp\.fc1){_END}", rf"{_NET}layers.\1.mlp.fc1.\2"),
+            Rename(rf"{_VIVIT}{_LAYER}(?:output\.dense|mlp\.fc2){_END}", rf"{_NET}layers.\1.mlp.fc2.\2"),
+            Rename(rf"{_VIVIT}{_LAYER}(layernorm_before|layernorm_after){_END}", rf"{_NET}layers.\1.\2.\3"),
+            *_norms(_VIVIT),
+            Drop(rf"{_VIVIT}pooler\..+", "sums the clip up, makes no token"),
+            _HEAD,
+        ),
+    ),
+)
+
+LAYOUTS: Mapping[str, Layout] = {layout.name: layout for layout in (*_SAVED, *_PUBLIC)}
