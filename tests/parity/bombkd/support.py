@@ -87,7 +87,7 @@ class Case:
 
 
 def _leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict):
         for name, below in value.items():
             yield from _leaves(below, (*place, name))
     else:

@@ -6,13 +6,9 @@ from torch import Tensor, nn
 
 from gradatim.systems.bombkd.losses import margin, sparsity
 from gradatim.systems.bombkd.parts.classifier import AdvancedClassificationHead
-from gradatim.systems.bombkd.parts.converters import (
-    BoundedActivation,
-    BoundedRMSNorm,
-    build_converter,
-    kind_in_checkpoint,
-)
+from gradatim.systems.bombkd.parts.converters import BoundedActivation, BoundedRMSNorm
 from gradatim.systems.bombkd.parts.fusion import ResidualGatedFusion, SelfResidualProbe
+from gradatim.systems.bombkd.parts.kinds import build_converter, kind_in_checkpoint
 from gradatim.systems.bombkd.parts.projection import ProjectionHead, clip_score
 from gradatim.systems.bombkd.parts.tokens import masked_mean
 from parity.bombkd.support import Case, filled, load

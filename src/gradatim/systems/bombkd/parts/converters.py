@@ -11,16 +11,12 @@ Arrays have the names of published checkpoints. Each converter is called with (B
 never reaches a valid token.
 """
 
-import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradatim.errors import PlanError, unknown
-from gradatim.systems.bombkd.parts.older_converters import OrthogonalConverter, ResidualConverter, TokenLearner
 from gradatim.systems.bombkd.parts.tokens import flattened, resample, without_padding
 
 BatchStats = Literal["clip", "batch", "running"]
@@ -60,8 +56,6 @@ class LatentConverter(nn.Module):
         keep_spatial: bool = True,
     ) -> None:
         super().__init__()
-        _check_heads("d_lat", d_lat, "n_heads_enc", n_heads_enc)
-        _check_heads("d_out", d_out, "n_heads_dec", n_heads_dec)
         self.target_len = None if same_io else target_len
         self.same_io = same_io
         self.keep_spatial = keep_spatial
@@ -115,11 +109,6 @@ class LatentConverter(nn.Module):
         for block in self.lat_blocks:
             z = block(z)
         return z
-
-
-def _check_heads(width_name: str, width: int, heads_name: str, heads: int) -> None:
-    if width % heads:
-        raise PlanError(f"converter a: `{width_name}` is {width}, no multiple of {heads} heads (`{heads_name}`).")
 
 
 class LatentBlock(nn.Module):
@@ -238,8 +227,6 @@ class ConvolutionConverter(nn.Module):
         batch_stats: BatchStats = "clip",
     ) -> None:
         super().__init__()
-        if k % 2 == 0:
-            raise PlanError(f"converter b: `k` is {k}; a kernel that keeps the length is odd, such as {k + 1}.")
         self.target_len = target_len
         self.proj = nn.Linear(d_in, d_out, bias=False)
         self.dw1, self.dw2 = (nn.Conv1d(d_out, d_out, k, padding=k // 2, groups=d_out) for _ in range(2))
@@ -298,99 +285,3 @@ class LinearConverter(nn.Module):
         if self.target_len:
             return resample(y, self.target_len, mask=mask), None
         return y, mask
-
-
-KINDS: Mapping[str, Callable[..., nn.Module]] = {
-    "a": LatentConverter,
-    "b": ConvolutionConverter,
-    "c": LinearConverter,
-    "d": TokenLearner,
-    "procrustes": OrthogonalConverter,
-    "residual": ResidualConverter,
-}
-"""Converter of each kind; the last three existed before the published code."""
-
-ALIASES: Mapping[str, str] = {
-    "attn_resampler": "a",
-    "perceiver": "a",
-    "latent_xattn": "a",
-    "linear_resampler": "b",
-    "dsconv": "b",
-    "single_linear": "c",
-    "singlelinear": "c",
-    "tokenlearner": "d",
-}
-"""Other names of the kinds."""
-
-
-def kind_of(name: str) -> str:
-    """The kind that a name stands for, in any case of letters.
-
-    Raises:
-        PlanError: no such kind. (The original takes kind b for every name that it does not know.)
-    """
-    lowered = name.lower()
-    kind = ALIASES.get(lowered, lowered)
-    if kind not in KINDS:
-        raise PlanError(unknown("kind of converter", name, [*KINDS, *ALIASES]))
-    return kind
-
-
-def kind_in_checkpoint(name: str) -> str:
-    """The kind that a checkpoint of the original means, which holds kind b under every name that is not of a or c."""
-    kind = ALIASES.get(name.lower(), name.lower())
-    return kind if kind in ("a", "c") else "b"
-
-
-def build_converter(
-    kind: str, d_in: int, d_out: int, *, target_len: int | None = None, options: Mapping[str, Any] | None = None
-) -> nn.Module:
-    """A converter with fresh weights.
-
-    Args:
-        kind: one of `KINDS` or `ALIASES`.
-        d_in: width of the student's tokens.
-        d_out: width of the teacher's tokens.
-        target_len: tokens of the result; None keeps the student's.
-        options: keyword arguments of the kind's class.
-
-    Raises:
-        PlanError: no such kind or option, or sizes that do not fit together.
-    """
-    kind = kind_of(kind)
-    options = dict(options or {})
-    known = options_of(kind)
-    wrong = [unknown(f"option of converter {kind}", name, known) for name in options if name not in known]
-    if wrong:
-        raise PlanError("\n".join(wrong))
-    return KINDS[kind](d_in, d_out, target_len=target_len, **options)
-
-
-def options_of(kind: str) -> tuple[str, ...]:
-    """Names of the options that a kind's class has beside its sizes."""
-    names = inspect.signature(KINDS[kind]).parameters
-    return tuple(name for name in names if name not in ("d_in", "d_out", "target_len"))
-
-
-def convert_all(
-    converters: Mapping[str, nn.Module] | nn.ModuleDict, tokens: Tensor, mask: Tensor | None = None
-) -> tuple[dict[str, Tensor], dict[str, Tensor] | None]:
-    """Run every converter on the student's tokens.
-
-    Args:
-        converters: by teacher.
-        tokens: (B, L, C).
-        mask: (B, L), valid tokens; None: all.
-
-    Returns:
-        Translated tokens (B, L', d) by teacher, and their masks (B, L') by teacher; None where all are valid.
-    """
-    results = {name: converter(tokens, mask) for name, converter in converters.items()}
-    translated = {name: flattened(y) for name, (y, _) in results.items()}
-    if all(found is None for _, found in results.values()):
-        return translated, None
-    masks = {
-        name: y.new_ones(y.shape[:2], dtype=torch.bool) if found is None else found
-        for name, (y, found) in results.items()
-    }
-    return translated, masks

@@ -3,7 +3,6 @@
 import torch
 from torch import Tensor, nn
 
-from gradatim.errors import PlanError
 from gradatim.systems.bombkd.parts.tokens import flattened, resample
 
 
@@ -20,13 +19,9 @@ class TokenLearner(nn.Module):
     """
 
     def __init__(
-        self, d_in: int, d_out: int, *, target_len: int | None, hidden: int = 256, tokens: int = 256, heads: int = 8
+        self, d_in: int, d_out: int, *, target_len: int, hidden: int = 256, tokens: int = 256, heads: int = 8
     ) -> None:
         super().__init__()
-        if not target_len:
-            raise PlanError("converter d has no length of its own: give the teacher's tokens in `target_lens`.")
-        if d_out % heads:
-            raise PlanError(f"converter d: `d_out` is {d_out}, no multiple of {heads} heads (`heads`).")
         self.score = nn.Sequential(nn.Linear(d_in, hidden), nn.GELU(), nn.Linear(hidden, tokens))
         self.in_proj = nn.Linear(d_in, d_out, bias=False)
         self.query_embed = nn.Parameter(torch.empty(target_len, d_out))
