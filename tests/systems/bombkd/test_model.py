@@ -100,7 +100,7 @@ def test_shapes_tell_the_settings(more):
     shapes = {f"{part}.{n}": tuple(a.shape) for part, m in parts.items() for n, a in m.state_dict().items()}
     heads = {"converter_options": {"n_heads_dec": 2}} if more.get("converter") == "a" else {}
 
-    told = BombKDSettings(**{**sizes_of(shapes, heads)})
+    told = BombKDSettings(**sizes_of(shapes, heads))
 
     again = {name: PARTS[name](told).state_dict() for name in parts}
     assert {f"{part}.{n}": tuple(a.shape) for part, m in again.items() for n, a in m.items()} == shapes
@@ -115,5 +115,5 @@ def test_heads_that_no_shape_tells_are_asked_for():
     )
     shapes = {f"converters.{n}": tuple(a.shape) for n, a in PARTS["converters"](settings).state_dict().items()}
 
-    with pytest.raises(WeightsError, match="give `converter_options: {n_heads_enc"):
+    with pytest.raises(WeightsError, match=r"give `converter_options: \{n_heads_enc"):
         sizes_of(shapes, {})
