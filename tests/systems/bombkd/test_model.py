@@ -69,6 +69,7 @@ def test_the_parts_fit_together():
         ({"teachers": {"keys": {"dim": 8}}}, "'keys' cannot be the name of a teacher"),
         ({"converter": "linear"}, "unknown kind of converter 'linear'"),
         ({"converter_options": {"kernel": 3}}, "unknown option of converter b 'kernel'"),
+        ({"converter_options": {"batch_stats": "batch"}}, "`batch_stats` is a setting of its own"),
         ({"converter": "a", "teachers": {"t": {"dim": 12}}}, "set `n_heads_dec: 6`"),
         ({"target_lens": {"vivid": 4}}, "'vivid', which is no teacher"),
         ({"classes": 2, "class_names": ["a", "b", "c"]}, "there are 3 `class_names`"),

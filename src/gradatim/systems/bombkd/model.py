@@ -171,6 +171,8 @@ class BombKDSettings(BaseModel):
             raise ValueError(f"`target_lens` names {strange[0]!r}, which is no teacher: {', '.join(self.teachers)}.")
         if self.classes and self.class_names and self.classes != len(self.class_names):
             raise ValueError(f"`classes` is {self.classes}, but there are {len(self.class_names)} `class_names`.")
+        if "batch_stats" in self.converter_options:
+            raise ValueError("`batch_stats` is a setting of its own, beside `converter_options`.")
         for name, teacher in self.teachers.items():
             _as_value_error(
                 lambda name=name, teacher=teacher: check_options(  # type: ignore[misc]
