@@ -1,0 +1,1 @@
+"""BombKD's parts, one file each."""
