@@ -28,8 +28,8 @@ app = typer.Typer(
     help=(
         "Features: values of frozen parts, computed once per sample and read from then on.\n\n"
         "`gradatim features PLAN [--stage S] [--estimate] [--workers N]` computes them ahead of training, or tells "
-        "bytes and time first; a run computes by itself what is missing. They lie in the folder GRADATIM_FEATURES, or in "
-        "the user's cache folder."
+        "bytes and time first; a run computes by itself what is missing. They lie in the folder "
+        "GRADATIM_FEATURES, or in the user's cache folder."
     ),
 )
 
