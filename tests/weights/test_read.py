@@ -1,6 +1,7 @@
 """Files are read by what they hold, whatever they are called; what is no file of weights is refused by name."""
 
 import argparse
+import json
 import os
 import zipfile
 
@@ -188,10 +189,6 @@ def test_one_array_of_numpy_and_a_foreign_archive_are_refused(tmp_path):
         (torch.zeros(2), "holds one tensor without a name, not a state dict"),
         ({"epoch": 3, "args": {"lr": 1}}, "no state dict in it; its keys are 'epoch', 'args'"),
         ({}, "no state dict in it; its keys are nothing"),
-        (
-            {"one": {"a": torch.zeros(1)}, "two": {"a": torch.zeros(1)}},
-            "no state dict in it; its keys are 'one', 'two'",
-        ),
         ({"model": {}}, "no state dict in it; its keys are 'model'"),
     ],
 )
@@ -262,3 +259,13 @@ def test_our_own_names_keep_their_prefix(tmp_path):
     save_file({"model.weight": torch.zeros(1)}, tmp_path / "f", metadata={"gradatim": "{}"})
 
     assert set(read_weights(tmp_path / "f").arrays) == {"model.weight"}
+
+
+def test_several_groups_of_arrays_are_read_under_their_names_with_the_fields_beside_them(tmp_path):
+    content = {"one": {"a": torch.zeros(1)}, "two": {"a": torch.ones(1)}, "kind": "b", "lens": {"x": 3}, "epoch": 2}
+    torch.save(content, tmp_path / "f")
+    weights = read_weights(tmp_path / "f")
+
+    assert list(weights.arrays) == ["one.a", "two.a"]
+    assert json.loads(weights.metadata["fields"]) == {"kind": "b", "lens": {"x": 3}, "epoch": 2}
+    assert "groups 'one', 'two'" in weights.notes[0]

@@ -14,6 +14,7 @@ from gradatim.cli import (
     report,
     run,
     status,
+    sweep,
     systems,
 )
 
@@ -34,6 +35,7 @@ for command in (
     systems.systems,
     plan.plan,
     run.run,
+    sweep.sweep,
     status.status,
     report.report,
     inspect.inspect,

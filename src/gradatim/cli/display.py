@@ -47,6 +47,9 @@ class RunDisplay:
     def _say(self, text: str, style: str = "") -> None:
         self._console.print(Text(text, style=style), soft_wrap=True)
 
+    def _on_sweep(self, event: dict[str, Any]) -> None:
+        self._say(f"run {event['number']} of {event['of']}: {event['run']}", "bold blue")
+
     def _on_stage(self, event: dict[str, Any]) -> None:
         if event["state"] == "started":
             self._start(event)

@@ -8,7 +8,7 @@ from gradatim.engine.build import converted_options, outline_part, settings_of
 from gradatim.engine.memory import estimate
 from gradatim.engine.outlook import outlook
 from gradatim.engine.run import checked_plan, document_of
-from gradatim.engine.sources import Builder, check_sources, described
+from gradatim.engine.sources import Builder, check_sources, children_of, described
 from gradatim.errors import GradatimError
 from gradatim.parts import State, part_states
 from gradatim.plan import Document, Finding, Plan, Stage, raise_all
@@ -38,7 +38,10 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
     origins: dict[str, str] = {}
     stages, wrong = [], []
     for index, stage in enumerate(resolved.stages):
-        origins |= {part: described(source) for part, source in stage.init.items()}
+        origins |= {part: described(source) for part, source in stage.init.items() if "." not in part}
+        for root, children in children_of(name for name in stage.init if "." in name).items():
+            told_of = [f"{child}: {described(stage.init[f'{root}.{child}'])}" for child in children]
+            origins[root] = "; ".join(told_of)
         told, finding = _stage(system, stage, settings, outlines, origins)
         stages.append(told)
         wrong += [Finding(("stages", index), finding)] if finding else []

@@ -343,12 +343,14 @@ class Cost:
         missing: bytes that are not written yet.
         seconds: to compute what is missing, from a timed sample; None where nothing was timed.
         free: bytes on the disk of the feature stores.
+        computes: values of which something is missing.
     """
 
     bytes: int
     missing: int
     seconds: float | None
     free: int
+    computes: tuple[str, ...]
 
 
 def cost_of(prefix: Prefix, targets: Sequence[Target], shelf: Shelf, *, timed: bool = True) -> Cost:
@@ -367,6 +369,7 @@ def cost_of(prefix: Prefix, targets: Sequence[Target], shelf: Shelf, *, timed: b
         missing=int(sum(sizes[key] * part for key, part in left.items())),
         seconds=seconds,
         free=shutil.disk_usage(shelf.existing_folder()).free,
+        computes=tuple(value for target in missing for value in target.values),
     )
 
 

@@ -155,7 +155,7 @@ def open_feeds(keeping: Keeping, order: BatchOrder, shelf: Shelf | None = None) 
         targets = targets_of(prefix)
         cost = cost_of(prefix, targets, shelf, timed=False)
         check_room(stage, cost, shelf.existing_folder())
-        _observe(keeping, which, targets, cost, "begun")
+        _observe(keeping, which, targets, cost, "begun", computes=list(cost.computes))
         teller = Teller(keeping, which)
         stores = fill(prefix, targets, shelf, report=teller, rank=keeping.place.rank, world=keeping.place.world)
         feed = Feed(

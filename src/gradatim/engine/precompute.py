@@ -166,18 +166,16 @@ class _Parts:
         self._run = RunFolder(run) if run is not None else None
         self._finished = self._run.stage_records() if self._run is not None else {}
         self.waiting: dict[str, str] = {}
-        self._loaded: set[str] = set()
 
     def enter(self, stage: Stage) -> None:
         """Note where a stage takes its parts from; they are loaded when asked for."""
-        self._stage = stage
+        outside = [part for part, source in stage.init.items() if not isinstance(source, StageSource)]
+        self._store.put(load_sources(stage, self._builder, outside))
+        for part in outside:
+            self.waiting.pop(part.partition(".")[0], None)
         for part, source in stage.init.items():
-            self._loaded.discard(part)
             if isinstance(source, StageSource):
                 self.waiting[part] = source.stage
-            else:
-                self.waiting.pop(part, None)
-                self._store.put(load_sources(stage, self._builder, [part]))
 
     def leave(self, stage: Stage) -> None:
         """What a stage trains is known afterwards only if a run has finished it."""

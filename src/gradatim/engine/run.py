@@ -350,7 +350,7 @@ def _bring_parts(state: _Run, stage: Stage, store: PartStore) -> tuple[str, ...]
     for part, source in stage.init.items():
         if isinstance(source, StageSource):
             store.put({part: _from_stage(state, source, part)})
-    return tuple(stage.init)
+    return tuple(dict.fromkeys(part.partition(".")[0] for part in stage.init))
 
 
 def _from_stage(state: _Run, source: StageSource, part: str) -> Any:

@@ -1,6 +1,6 @@
 """Sources: weights from files, the hub, other runs, or fresh, into parts, with their lineage."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,7 +76,12 @@ def load_sources(stage: Stage, builder: Builder, parts: Iterable[str]) -> dict[s
     """
     loaded: dict[str, Loaded] = {}
     wrong: list[str] = []
-    chosen = {part: stage.init[part] for part in parts}
+    chosen = {part: stage.init[part] for part in parts if "." not in part}
+    for root, children in children_of(part for part in parts if "." in part).items():
+        try:
+            loaded[root] = _load_children(stage, root, children, builder)
+        except (WeightsError, RunError) as error:
+            wrong.append(str(error))
     for part, source in chosen.items():
         if source == "fresh":
             module = builder.fresh(part)
@@ -92,14 +97,60 @@ def load_sources(stage: Stage, builder: Builder, parts: Iterable[str]) -> dict[s
     return loaded
 
 
+def children_of(names: Iterable[str]) -> dict[str, list[str]]:
+    """Children by part, of names such as `teachers.videomae`."""
+    found: dict[str, list[str]] = {}
+    for name in names:
+        root, _, child = name.partition(".")
+        found.setdefault(root, []).append(child)
+    return found
+
+
+def _load_children(stage: Stage, root: str, children: Sequence[str], builder: Builder) -> Loaded:
+    """A part whose children have sources of their own; together they explain all of it.
+
+    Raises:
+        WeightsError: a file does not fit, a child does not exist, or some array of the part has no source.
+    """
+    module = builder.fresh(root)
+    problems_found = missing_children(stage, root, module)
+    if problems_found:
+        raise WeightsError("\n".join(problems_found))
+    sources = {f"{root}.{child}": stage.init[f"{root}.{child}"] for child in children}
+    details: dict[str, Any] = {name: "fresh" for name, source in sources.items() if source == "fresh"}
+    for path, group in by_file(sources).items():
+        for name, loaded in _load_file(path, group, builder, module).items():
+            details[name] = {"kind": loaded.lineage.origin.kind, **loaded.lineage.origin.detail}
+    origin = Origin(kind="children", digest=part_digest(module), detail=details)
+    return Loaded(module=module, lineage=Lineage(part=root, origin=origin))
+
+
+def missing_children(stage: Stage, root: str, module: nn.Module) -> list[str]:
+    """What is wrong with the children of a part that a stage's `init` names."""
+    children = children_of(name for name in stage.init if "." in name).get(root, [])
+    known = dict(module.named_modules())
+    wrong = [f"init.{root}.{child}: {unknown('child', child, [n for n in known if n])}" for child in children
+             if child not in known]  # fmt: skip
+    held = [name for name in module.state_dict() if not any(name.startswith(f"{child}.") for child in children)]
+    if held and not wrong:
+        bare = sorted({name.partition(".")[0] for name in held})
+        names = ", ".join(bare)
+        wrong.append(f"part {root!r} has no origin for {names}: stage {stage.name!r} names others of its children")
+    return wrong
+
+
 def check_sources(stages: Sequence[Stage], builder: Builder) -> list[str]:
     """What is wrong with the files that stages take weights from; nothing is loaded or changed."""
     wrong: list[str] = []
     for stage in stages:
+        for root in children_of(name for name in stage.init if "." in name):
+            wrong += missing_children(stage, root, builder.outline(root))
+        if wrong:
+            continue
         for path, group in by_file(stage.init).items():
             try:
                 weights = read_weights(_located(path, group))
-                wishes = [_wish(part, source, builder.outline(part)) for part, source in group.items()]
+                wishes = [_wish(part, source, _inside(part, builder.outline)) for part, source in group.items()]
                 table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
                 _check_settings(weights, table, group, builder)
             except (WeightsError, RunError) as error:
@@ -158,7 +209,7 @@ def _layout(group: Mapping[str, Any]) -> str | None:
 
 
 def _wish(part: str, source: Any, module: nn.Module) -> Wish:
-    file_part = source.part or part
+    file_part = source.part or part.partition(".")[0]
     if not isinstance(source, FileSource):
         return Wish(part=part, module=module, file_part=file_part)
     return Wish(
@@ -171,10 +222,19 @@ def _wish(part: str, source: Any, module: nn.Module) -> Wish:
     )
 
 
-def _load_file(key: tuple[Any, ...], group: Mapping[str, Any], builder: Builder) -> dict[str, Loaded]:
+def _inside(name: str, build: Callable[[str], nn.Module]) -> nn.Module:
+    """A part, or a child of one."""
+    root, _, child = name.partition(".")
+    return build(root).get_submodule(child) if child else build(root)
+
+
+def _load_file(
+    key: tuple[Any, ...], group: Mapping[str, Any], builder: Builder, whole: nn.Module | None = None
+) -> dict[str, Loaded]:
+    """Load parts, or children of the part `whole`, from a file."""
     path = _located(key, group)
     weights = read_weights(path)
-    modules = {part: builder.fresh(part) for part in group}
+    modules = {name: _inside(name, builder.fresh if whole is None else lambda root: whole) for name in group}
     wishes = [_wish(part, source, modules[part]) for part, source in group.items()]
     table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
     _check_settings(weights, table, group, builder)
@@ -206,6 +266,7 @@ def _check_settings(weights: Weights, table: Layout, group: Mapping[str, Any], b
     recorded = header_of(weights).get("model", {})
     ours = builder.settings.model_dump(mode="json")
     for part, source in group.items():
+        part = part.partition(".")[0]
         file_part = source.part or part
         demands = dict(table.requires.get(file_part, {}))
         for name in builder.system.fixed.get(part, ()):

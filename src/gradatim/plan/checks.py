@@ -178,8 +178,11 @@ def _init(place: Place, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator
     before = order[: order.index(stage.name)]
     for part, source in stage.init.items():
         where = (*place, "init", part)
-        if part not in names.parts:
-            yield Finding(where, unknown("part", part, names.parts))
+        root, _, child = part.partition(".")
+        if root not in names.parts:
+            yield Finding(where, unknown("part", root, names.parts))
+        if child and isinstance(source, StageSource):
+            yield Finding(where, "a child of a part starts from a file, the hub, a run or fresh; name the whole part")
         if isinstance(source, StageSource) and source.stage not in before:
             if source.stage in order:
                 yield Finding(where, f"stage {source.stage!r} does not come before {stage.name!r}")
@@ -200,7 +203,8 @@ def _origins(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
     told: set[str] = set()
     for index, stage in enumerate(plan.stages):
         # A misspelt part is told as well: the misspelling is a finding of its own.
-        told |= set(stage.init) | {nearest(part, names.parts) or "" for part in stage.init}
+        roots = {part.partition(".")[0] for part in stage.init}
+        told |= roots | {nearest(part, names.parts) or "" for part in roots}
         used = {part for step in _steps_of(stage, names) or () for part in step.parts}
         untold = [part for part in names.parts if part in used - told]
         for part in untold:

@@ -83,6 +83,8 @@ class Layout:
         rules: tried in order.
         resized: rules that replace those for the same names when the source says `resize`: arrays that
             would be dropped because their shapes differ are then taken and resized.
+        fields: names of what a file of this layout holds beside its arrays, `!name` for what it does not; they tell
+            layouts of equal names apart.
         requires: values that a setting of the model must have for these weights to mean what they did, by part
             and setting.
     """
@@ -91,6 +93,7 @@ class Layout:
     summary: str
     rules: tuple[Rule, ...]
     resized: tuple[Rule, ...] = ()
+    fields: tuple[str, ...] = ()
     requires: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
 
 

@@ -1,5 +1,6 @@
 """Transfer: arrays of a file into parts, all or nothing, with an account of every array on both sides."""
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 from gradatim.errors import WeightsError, problems, unknown
 from gradatim.weights.adapters import ADAPTERS
 from gradatim.weights.formats import Weights
+from gradatim.weights.formats.base import FIELDS
 from gradatim.weights.layout import Layout, Rename, Translation, translate
 
 OWN = Layout(
@@ -313,9 +315,15 @@ def matching_layouts(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[
 
 def _fullest(weights: Weights, wishes: Sequence[Wish], layouts: Mapping[str, Layout]) -> list[str]:
     """Of the layouts that explain a file, those that load the most arrays: one may drop what another knows."""
-    fitting = matching_layouts(weights, wishes, layouts)
+    fitting = [name for name in matching_layouts(weights, wishes, layouts) if has_fields(weights, layouts[name])]
     loaded = {name: sum(_planned(weights, wish, layouts[name])[0].arrays[0] for wish in wishes) for name in fitting}
     return [name for name in fitting if loaded[name] == max(loaded.values())]
+
+
+def has_fields(weights: Weights, table: Layout) -> bool:
+    """Whether what lies beside a file's arrays is what its layout says."""
+    fields = json.loads(weights.metadata.get(FIELDS, "{}"))
+    return all((name.removeprefix("!") in fields) != name.startswith("!") for name in table.fields)
 
 
 def _explains(weights: Weights, wishes: Sequence[Wish], table: Layout) -> bool:
@@ -329,7 +337,11 @@ def recognised(weights: Weights, layouts: Mapping[str, Layout]) -> list[str]:
     """Names of the layouts that know every name in a file."""
     if "gradatim" in weights.metadata:
         return [OWN.name]
-    return [name for name, table in layouts.items() if not translate(table, weights.arrays).unknown]
+    return [
+        name
+        for name, table in layouts.items()
+        if not translate(table, weights.arrays).unknown and has_fields(weights, table)
+    ]
 
 
 def _nearest(weights: Weights, layouts: Mapping[str, Layout]) -> Layout:

@@ -105,5 +105,5 @@ def test_probes_are_read(tmp_path, kind):
 def test_other_files_are_refused(tmp_path):
     with pytest.raises(FormatError, match="no such file"):
         read_checkpoint(tmp_path / "nothing.pt")
-    with pytest.raises(FormatError, match="it holds 'model', 'epoch'"):
+    with pytest.raises(FormatError, match="it holds a, 'epoch'"):
         read_checkpoint(saved(tmp_path, model={"a": torch.ones(1)}, epoch=1))

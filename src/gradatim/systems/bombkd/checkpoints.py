@@ -1,24 +1,24 @@
 """The original's checkpoints: their arrays, the fields beside them, and the settings that both tell.
 
 Their files hold several groups of arrays and plain fields such as the kind of converter, without which the arrays
-mean little; the general reader knows one group and no fields.
+mean little.
 """
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from gradatim.errors import FormatError, WeightsError
 from gradatim.systems.bombkd.layouts import LAYOUTS
 from gradatim.systems.bombkd.model import sizes_of
 from gradatim.systems.bombkd.parts.kinds import kind_in_checkpoint
-from gradatim.weights import Weights, translate
-from gradatim.weights.formats.torch_file import _load, _tensors
+from gradatim.weights import Weights, read_weights, translate
+from gradatim.weights.formats.base import FIELDS
+from gradatim.weights.transfer import has_fields
 
-_LAYOUT_OF = {"state_dict": "converters", "head": "head", "fusion": "fusion"}
+_SAVED = ("converters", "fusion", "older_fusion", "head", "probe", "anomaly")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,19 +49,16 @@ def read_checkpoint(path: str | Path, given: Mapping[str, Any] | None = None) ->
         FormatError: no such file, a damaged one, or none of these.
         WeightsError: the settings cannot be told; the message names what to give.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FormatError(f"{path}: {'is a folder, not a file' if path.is_dir() else 'no such file'}")
-    content = _load(path)
-    if not isinstance(content, Mapping):
-        raise FormatError(f"{path}: holds a {type(content).__name__}, not a checkpoint of converters or fusion")
-    groups = {str(name): found for name, value in content.items() if (found := _tensors(value))}
-    fields = {str(name): value for name, value in content.items() if str(name) not in groups}
-    layout = _layout_of(path, groups, fields)
-    arrays = _joined(groups) if layout == "anomaly" else next(iter(groups.values()))
-    weights = Weights(path=path, format="torch", arrays=arrays, notes=(f"groups of arrays: {', '.join(groups)}",))
-    made = translate(LAYOUTS[layout], arrays).made
-    shapes = {ours: tuple(how.make([arrays[n] for n in how.sources]).shape) for ours, how in made.items()}
+    weights = read_weights(path)
+    fields = json.loads(weights.metadata.get(FIELDS, "{}"))
+    layout = _nearest(weights)
+    if layout is None:
+        inside = ", ".join([*list(weights.arrays)[:4], *map(repr, fields)])
+        raise FormatError(
+            f"{path}: not a checkpoint of converters, fusion, a probe or anomaly scores; it holds {inside}"
+        )
+    made = translate(LAYOUTS[layout], weights.arrays).made
+    shapes = {ours: tuple(how.make([weights.arrays[name] for name in how.sources]).shape) for ours, how in made.items()}
     told = _told(layout, fields, shapes)
     try:
         found = sizes_of(shapes, {**told, **(given or {})})
@@ -70,21 +67,15 @@ def read_checkpoint(path: str | Path, given: Mapping[str, Any] | None = None) ->
     return Checkpoint(weights=weights, layout=layout, fields=fields, settings={**found, **told, **(given or {})})
 
 
-def _layout_of(path: Path, groups: Mapping[str, Any], fields: Mapping[str, Any]) -> str:
-    if "proj" in groups and "fusion" in groups:
-        return "anomaly"
-    if len(groups) == 1 and (group := next(iter(groups))) in _LAYOUT_OF:
-        if group == "fusion" and fields.get("head_kind") == "self_residual":
-            return "probe"
-        if group == "fusion" and "advance_cls_head" not in fields:
-            return "older_fusion"
-        return _LAYOUT_OF[group]
-    inside = ", ".join(map(repr, [*groups, *fields])) or "nothing"
-    raise FormatError(f"{path}: not a checkpoint of converters, fusion, a probe or anomaly scores; it holds {inside}")
-
-
-def _joined(groups: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
-    return {f"{group}.{name}": array for group, arrays in groups.items() for name, array in arrays.items()}
+def _nearest(weights: Weights) -> str | None:
+    """The layout that knows most of a file's names, and at least half of them."""
+    unknown = {
+        name: len(translate(LAYOUTS[name], weights.arrays).unknown)
+        for name in _SAVED
+        if has_fields(weights, LAYOUTS[name])
+    }
+    best = min(unknown, key=lambda name: unknown[name])
+    return best if unknown[best] <= len(weights.arrays) / 2 else None
 
 
 def _told(layout: str, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:

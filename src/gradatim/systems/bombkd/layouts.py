@@ -56,12 +56,14 @@ _SAVED: tuple[Layout, ...] = (
     Layout(
         name="fusion",
         summary="fusion with its class head, the authors' `fusion_ep*.pt`",
+        fields=("advance_cls_head",),
         rules=(*_PROFILER, *_fusion(r"(?:fusion\.)?", "fusion")),
         requires={"fusion": {"teacher_scale": ("sqrt",)}},
     ),
     Layout(
         name="older_fusion",
         summary="fusion of a `fusion_ep*.pt` without the field `advance_cls_head`",
+        fields=("!advance_cls_head", "!head_kind"),
         rules=(*_PROFILER, *_fusion(r"(?:fusion\.)?", "fusion")),
         requires={"fusion": {"teacher_scale": ("one",)}},
     ),
@@ -73,6 +75,7 @@ _SAVED: tuple[Layout, ...] = (
     Layout(
         name="probe",
         summary="self-residual probe of a student alone, the authors' `selfres_ep*.pt`",
+        fields=("head_kind",),
         rules=(*_PROFILER, *_fusion(r"(?:fusion\.)?", "probe.fusion")),
     ),
     Layout(

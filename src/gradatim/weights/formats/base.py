@@ -6,6 +6,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+FIELDS = "fields"
+"""Entry of a file's metadata with what lies beside its arrays, in JSON."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:

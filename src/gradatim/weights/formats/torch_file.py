@@ -5,6 +5,7 @@ holds nothing but attributes. Any other class is refused by name.
 """
 
 import argparse
+import json
 import pickle
 import re
 import zipfile
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gradatim.errors import FormatError
-from gradatim.weights.formats.base import Format, Weights
+from gradatim.weights.formats.base import FIELDS, Format, Weights
 
 _KNOWN = ("model", "state_dict", "model_state_dict", "module", "net", "params", "weights")
 
@@ -26,8 +27,25 @@ def _recognises(path: Path, head: bytes) -> bool:
 
 
 def _read(path: Path) -> Weights:
-    arrays, notes = _arrays(_load(path), path)
-    return Weights(path=path, format=TORCH.name, arrays=arrays, notes=notes)
+    content = _load(path)
+    arrays, notes = _arrays(content, path)
+    fields = {str(key): value for key, value in content.items() if _is_plain(value)}
+    return Weights(
+        path=path,
+        format=TORCH.name,
+        arrays=arrays,
+        metadata={FIELDS: json.dumps(fields)} if fields else {},
+        notes=notes,
+    )
+
+
+def _is_plain(value: Any) -> bool:
+    """Whether a field beside the arrays is made of text, numbers and plain containers alone."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(_is_plain(one) for one in value)
+    return value is None or isinstance(value, str | int | float | bool)
 
 
 def _load(path: Path) -> Any:
@@ -69,6 +87,9 @@ def _arrays(content: Any, path: Path) -> tuple[dict[str, Tensor], tuple[str, ...
     chosen = [key for key in _KNOWN if key in found] or (list(found) if len(found) == 1 and not flat else [])
     if not chosen and flat:
         return flat, ()
+    if not chosen and len(found) > 1:
+        joined = {f"{group}.{name}": array for group, arrays in found.items() for name, array in arrays.items()}
+        return joined, (f"names begin with those of the groups {', '.join(map(repr, found))}",)
     if not chosen:
         inside = ", ".join(map(repr, content)) or "nothing"
         raise FormatError(f"{path}: no state dict in it; its keys are {inside}")
