@@ -15,7 +15,7 @@ def test_three_rates_compute_each_feature_and_the_shared_stage_once(tmp_path):
 
     assert [one["values"] for one in told] == [{"stages.second.lr": rate} for rate in ("1e-2", "1e-3", "1e-4")]
     assert [one["reused"] for one in told] == [[], ["first"], ["first"]]
-    assert [one["computed"] for one in told] == [["features", "y", "hidden", "y"], [], []]
+    assert [one["computed"] for one in told] == [["features", "y", "hidden"], [], []]
     losses = [one["stages"]["second"]["losses"]["mse"] for one in told]
     assert len(set(losses)) == 3
 
