@@ -295,15 +295,16 @@ def _opencv_frames_at(path: Path, numbers: NDArray[np.int64]) -> list[Picture] |
         return None
     capture = cv2.VideoCapture(str(path))
     found: list[Picture] = []
-    last, count = None, 0
+    last: Picture | None = None
+    count = 0
     try:
         while len(found) < len(numbers):
             more, picture = capture.read()
             if not more:
                 return None if last is None else _ended(path, found, last, count, numbers)
-            last = picture[:, :, ::-1]
+            last = np.ascontiguousarray(picture[:, :, ::-1])
             if count == numbers[len(found)]:
-                found.append(np.ascontiguousarray(last))
+                found.append(last)
             count += 1
     finally:
         capture.release()
