@@ -77,8 +77,10 @@ class FeatureDataset:
 
     @property
     def ragged(self) -> tuple[str, ...]:
-        """Student and teachers whose numbers of tokens differ between clips; "student" stands for `student_tokens`."""
-        return tuple(name for name, lengths in self._lengths.items() if len(lengths) > 1)
+        """Fields whose number of tokens differs between clips."""
+        differing = [name for name, lengths in self._lengths.items() if len(lengths) > 1]
+        student = ("student_tokens",) if STUDENT in differing else ()
+        return (*student, *(("teacher_tokens",) if any(name != STUDENT for name in differing) else ()))
 
     @property
     def notes(self) -> tuple[str, ...]:

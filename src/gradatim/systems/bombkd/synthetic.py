@@ -5,7 +5,7 @@ look at different pictures.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -26,6 +26,8 @@ from gradatim.weights.digest import file_digest
 
 MOTION = "motion"
 PICTURES = 48
+_KEPT_BYTES = 1 << 30
+"""Clips are drawn once and kept as long as all of a split fit into this."""
 
 _SPLITS = {"train": "train", "validate": "validation", "all": "train"}
 
@@ -90,6 +92,7 @@ class MotionClips:
     split: str
     files: tuple[Path, ...] = ()
     notes: tuple[str, ...] = ()
+    _drawn: dict[int, Clip] = field(default_factory=dict, repr=False, compare=False)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -113,10 +116,18 @@ class MotionClips:
 
     def read(self, index: int, frames: NDArray[np.int64]) -> Clip:
         """Frames by their numbers: (len(frames), H, W, 3) uint8."""
+        clip = self._drawn.get(index)
+        if clip is None:
+            clip = self._render(index)
+            if len(self) * clip.nbytes <= _KEPT_BYTES:
+                self._drawn[index] = clip
+        return clip[frames]
+
+    def _render(self, index: int) -> Clip:
         random = keyed_generator(self.settings.seed, "motion", self.split, index)
         path = draw_path(self.classes[self.label(index)], self.settings.frames, random)
         scene, pattern = (self._picture(int(number)) for number in self._choice(random))
-        return render(path, self.settings.size, scene=scene, pattern=pattern, random=random)[frames]
+        return render(path, self.settings.size, scene=scene, pattern=pattern, random=random)
 
     def abnormal(self, index: int) -> NDArray[np.bool_] | None:
         """Nothing is abnormal."""
