@@ -139,9 +139,7 @@ def inspect_features(
                 {key: value if key in ("path", "label") else list(value.shape) for key, value in entries.items()}
             )
         scanned += 1
-    wrong = [unknown("key", key, seen) for key in keys if key not in seen]
-    if wrong:
-        raise DataError(f"{path}: {' '.join(wrong)}")
+    _refuse_unseen(path, keys, seen)
     teachers = [key for key in seen if key not in ("path", "label", STUDENT)]
     return {
         "path": str(found.path),
@@ -224,6 +222,12 @@ class _Seen:
             "ragged": len(self.statistics.shapes) > 1,
             "stats": self.statistics.told() if self.numeric and statistics else None,
         }
+
+
+def _refuse_unseen(path: Path, keys: Collection[str], seen: Collection[str]) -> None:
+    wrong = [unknown("key", key, seen) for key in keys if key not in seen]
+    if wrong:
+        raise DataError(f"{path}: {' '.join(wrong)}")
 
 
 def _entries(record: FeatureRecord) -> Iterator[tuple[str, Any]]:
