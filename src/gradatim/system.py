@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from torch import Tensor, nn
 
 from gradatim.data.dataset import Dataset
@@ -28,6 +28,7 @@ class DataKind:
         shapes: (data settings, model settings) -> shape of each field of one sample, for checks and
             estimates that need no data; a tensor on the meta device says its dtype too, a dict stands for a dict.
         varies: settings -> whether a training sample differs between epochs; for plans whose data are not there.
+        defaults: (model settings, data as given) -> data with what follows from the model, such as sizes.
         glance: as `open`, but quick: files need not be checked. For estimates.
     """
 
@@ -37,6 +38,7 @@ class DataKind:
     shapes: Callable[[Any, Any], Mapping[str, Any]]
     varies: Callable[[Any], bool] = lambda settings: False
     glance: Callable[[Any, Any], Dataset] | None = None
+    defaults: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] | None = None
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,17 @@ class System:
             return read_tasks(self.tasks, self.parts, self.fields)
         except SystemDefinitionError as error:
             raise SystemDefinitionError(f"system {self.name!r}: {error}") from error
+
+    def filled(self, plan: Plan) -> Plan:
+        """A plan whose shared data hold what follows from its model; as it is where its model is wrong."""
+        if self.data.defaults is None:
+            return plan
+        try:
+            model = self.settings.model_validate(dict(plan.model))
+            data = self.data.defaults(model, plan.defaults.data)
+        except (ValidationError, TypeError, AttributeError):
+            return plan
+        return plan.model_copy(update={"defaults": plan.defaults.model_copy(update={"data": data})})
 
     def offered(self, stage: Stage) -> tuple[str, ...]:
         """Fields that the samples of a stage's data hold."""

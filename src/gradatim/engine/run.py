@@ -4,7 +4,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +91,8 @@ def checked_plan(document: Document, system: System | None = None) -> tuple[Plan
         except PlanError as error:
             raise_all(document, (*read.findings, Finding(("system",), str(error))))
             raise
+    if read.plan is not None:
+        read = replace(read, plan=system.filled(read.plan))
     findings = check(document, read, system.vocabulary)
     raise_all(document, findings)
     assert read.plan is not None

@@ -319,6 +319,11 @@ def classification(logits: Tensor, label: Tensor) -> Tensor:
     return each.where(known, 0).sum() / known.sum().clamp_min(1)
 
 
+def teacher_classification(teacher_logits: Tokens, label: Tensor) -> Tensor:
+    """Cross-entropy of each teacher's own scores (B, classes), summed over teachers; see `classification`."""
+    return _sum(classification(logits, label) for logits in teacher_logits.values())
+
+
 def sparsity(
     gates: Tensor,
     student_tokens_mask: Tensor | None = None,
@@ -367,6 +372,20 @@ def margin(score: Tensor, label: Tensor, *, margin: float = 1.0) -> Tensor:
     return each.where(known, 0).sum() / known.sum().clamp_min(1)
 
 
+def spread(projected: Tensor, student_tokens_mask: Tensor | None = None) -> Tensor:
+    """How much the channels of projected tokens vary less than one, so that scores cannot all become zero.
+
+    Args:
+        projected: (B, N, d).
+        student_tokens_mask: (B, N), valid tokens; None: all.
+
+    Source:
+        The variance term of VICReg (Bardes et al. 2022), over all tokens of the batch.
+    """
+    tokens = projected.float().flatten(0, 1)
+    return _missing_variance(tokens if student_tokens_mask is None else tokens[student_tokens_mask.flatten()])
+
+
 LOSSES: Mapping[str, Callable[..., Tensor]] = {
     "l2": l2,
     "l1": l1,
@@ -375,6 +394,8 @@ LOSSES: Mapping[str, Callable[..., Tensor]] = {
     "vic": vic,
     "bar": bar,
     "classification": classification,
+    "teacher_classification": teacher_classification,
     "sparsity": sparsity,
     "margin": margin,
+    "spread": spread,
 }

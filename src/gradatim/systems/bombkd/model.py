@@ -9,6 +9,7 @@ from torch import nn
 from gradatim.errors import PlanError, WeightsError
 from gradatim.systems.bombkd.backbones import build_backbone
 from gradatim.systems.bombkd.names import FAMILIES, IDENTITY, find_backbone
+from gradatim.systems.bombkd.parts.classifier import LinearHead
 from gradatim.systems.bombkd.parts.converters import BatchStats
 from gradatim.systems.bombkd.parts.fusion import Head, LinearProbe, ResidualGatedFusion, SelfResidualProbe
 from gradatim.systems.bombkd.parts.kinds import build_converter, check_options, kind_of
@@ -258,6 +259,13 @@ def build_probe(settings: BombKDSettings) -> LinearProbe | SelfResidualProbe:
     return SelfResidualProbe(settings.student.width, settings.class_count, low_rank=settings.low_rank)
 
 
+def build_teacher_heads(settings: BombKDSettings) -> nn.ModuleDict:
+    """A classifier for each teacher alone, fresh weights."""
+    if not settings.class_count:
+        raise PlanError("model.classes: the teachers' heads need the number of classes.")
+    return nn.ModuleDict({name: LinearHead(own.width, settings.class_count) for name, own in settings.teachers.items()})
+
+
 PARTS: Mapping[str, Callable[[BombKDSettings], nn.Module]] = {
     "student": build_student,
     "teachers": build_teachers,
@@ -265,6 +273,7 @@ PARTS: Mapping[str, Callable[[BombKDSettings], nn.Module]] = {
     "fusion": build_fusion,
     "projection": build_projection,
     "probe": build_probe,
+    "teacher_heads": build_teacher_heads,
 }
 
 
