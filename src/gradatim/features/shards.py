@@ -5,7 +5,8 @@ import fcntl
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -50,6 +51,21 @@ def forget(folder: Path, number: int) -> str:
         f"remove {shard_name(number)}, {facts_path(folder, number).name} and index.json, or run `gradatim features "
         "verify --repair`; this shard alone is then computed again"
     )
+
+
+@contextmanager
+def told_when_full(folder: Path, what: str) -> Iterator[None]:
+    """Turn a full disk into a DataError that says what to do; `what` was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DataError(
+            f"{folder}: no room left while {what} was written ({error.strerror}). Finished shards are kept: make room "
+            "(`gradatim features prune --keep 20GB`), or set GRADATIM_FEATURES to another disk, and run the same "
+            "command again; it goes on from there"
+        ) from error
 
 
 class Claim:
@@ -142,21 +158,10 @@ class ShardWriter:
             return 0
         view = view.cast("B")
         done = 0
-        while done < len(view):
-            try:
+        with told_when_full(self._folder, f"shard {self._number}"):
+            while done < len(view):
                 done += file.write(view[done:])
-            except OSError as error:
-                if error.errno in _FULL:
-                    raise DataError(self._no_room(error)) from error
-                raise
         return done
-
-    def _no_room(self, error: OSError) -> str:
-        return (
-            f"{self._folder}: no room left while shard {self._number} was written ({error.strerror}). Finished shards "
-            "are kept: make room (`gradatim features prune --keep 20GB`), or set GRADATIM_FEATURES to another disk, "
-            "and run the same command again; it goes on with this shard"
-        )
 
     def finish(self) -> dict[str, Any]:
         """Put the shard in place: header, payload, sync, rename, then the JSON file; returns that file's content.
@@ -166,12 +171,8 @@ class ShardWriter:
         """
         if self.written != self._rows:
             raise DataError(f"{self._path}: {self.written} samples were given, but this shard holds {self._rows}")
-        try:
+        with told_when_full(self._folder, f"shard {self._number}"):
             return self._finish()
-        except OSError as error:
-            if error.errno in _FULL:
-                raise DataError(self._no_room(error)) from error
-            raise
 
     def _finish(self) -> dict[str, Any]:
         if self._payload is not None:

@@ -27,6 +27,7 @@ from gradatim.features.shards import (
     forget,
     read_facts,
     shard_name,
+    told_when_full,
 )
 from gradatim.files import is_temporary
 from gradatim.task import MASK
@@ -130,7 +131,8 @@ class StoreWriter:
             return False
         shards = [read_facts(self.folder, shard) for shard in range(self.shards)]
         content = {"format": FORMAT, "store": file_digest(self.folder / "store.json"), "shards": shards}
-        write_sealed(self.folder / "index.json", content)
+        with told_when_full(self.folder, "the index"):
+            write_sealed(self.folder / "index.json", content)
         for path in self.folder.glob("*.lock"):
             path.unlink(missing_ok=True)
         return True
@@ -238,7 +240,8 @@ class FeatureStore:
             if changed:
                 raise DataError(f"{folder}: holds another feature store ({', '.join(changed)} differ)")
         else:
-            write_sealed(folder / "store.json", content)
+            with told_when_full(folder, "store.json"):
+                write_sealed(folder / "store.json", content)
         return StoreWriter(folder)
 
     @classmethod
