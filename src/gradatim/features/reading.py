@@ -53,7 +53,7 @@ def read_batches(
     reuse: int,
 ) -> Iterator[dict[str, Tensor]]:
     """See `FeatureStore.batches`."""
-    chosen = np.arange(len(store)) if indices is None else np.asarray(indices, np.int64)
+    chosen = np.arange(len(store)) if indices is None else store.checked(indices)
     if shuffle:
         chosen = keyed_generator(seed, "features", epoch).permutation(chosen)
     ahead = Ahead(store)
@@ -66,4 +66,5 @@ def read_batches(
             soon = start + depth * batch_size
             if soon < len(chosen):
                 ahead.expect(chosen[soon : soon + batch_size])
-            yield store.gather(chosen[start : start + batch_size], buffer=buffers[number % reuse] if reuse else None)
+            now = chosen[start : start + batch_size]
+            yield store.gather_checked(now, buffers[number % reuse] if reuse else store.buffer(len(now)))

@@ -180,6 +180,7 @@ class FeatureStore:
         self.about = about
         self.schema = Schema.from_json(about["fields"])
         self._rows: int = about["rows"]
+        self._ragged = self.schema.ragged
         self.bytes = sum(int(shard["bytes"]) for shard in shards)
         """Bytes on the disk."""
         files = [folder / shard_name(number) for number in range(len(shards))]
@@ -290,16 +291,26 @@ class FeatureStore:
         Raises:
             IndexError: an index is outside the store.
         """
-        chosen = np.asarray(indices, dtype=np.int64)
-        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self._rows:
-            raise IndexError(f"samples {chosen.min()} to {chosen.max()} of {self._rows}")
+        chosen = self.checked(indices)
         buffer = buffer or self.buffer(len(chosen))
         if len(chosen) > buffer.size:
             raise IndexError(f"{len(chosen)} samples for a buffer of {buffer.size}")
-        # Bounds are checked above; without `clip` NumPy gathers into a copy first.
-        np.take(self.records.records, chosen, axis=0, out=buffer.array[: len(chosen)], mode="clip")
-        values = buffer.values(len(chosen))
-        for field in self.schema.ragged:
+        return self.gather_checked(chosen, buffer)
+
+    def checked(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
+        """Indices as an array, int64; IndexError where one is outside the store."""
+        chosen = np.asarray(indices, dtype=np.int64)
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < self._rows:
+            raise IndexError(f"samples {chosen.min()} to {chosen.max()} of {self._rows}")
+        return chosen
+
+    def gather_checked(self, chosen: np.ndarray, buffer: "Buffer") -> dict[str, Tensor]:
+        """As `gather`, of indices from `checked` into a buffer that is large enough."""
+        count = len(chosen)
+        # Without `clip` NumPy gathers into a copy first.
+        self.records.records.take(chosen, axis=0, out=buffer.first(count), mode="clip")
+        values = buffer.values(count)
+        for field in self._ragged:
             values |= self._rows_of(field, chosen, values[field.name])
         return values
 
@@ -384,6 +395,10 @@ class Buffer:
             at = schema.offsets[field.name]
             cell = whole[:, at : at + field.record_bytes]
             self._views[field.name] = cell if field.ragged else _typed(cell, field)
+
+    def first(self, count: int) -> np.ndarray:
+        """The bytes of the first `count` samples, (count, stride)."""
+        return self.array if count == self.size else self.array[:count]
 
     def values(self, count: int) -> dict[str, Tensor]:
         """Views of the first `count` samples; a ragged field's are its cells."""
