@@ -40,6 +40,7 @@ def classify(
         device=place.device,
         top=top,
         batch_size=batch_size,
+        classes=loaded.classes,
     )
     bar = track(
         work, "classifying", total=len(paths), console=stderr(), disable=not sys.stderr.isatty(), transient=True

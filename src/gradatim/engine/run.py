@@ -237,6 +237,8 @@ def _check_before(state: _Run) -> None:
         try:
             opened = state.data[stage.name] = open_data(state.system, stage)
             kept_views(state.system, stage, opened.train)
+            misfits = state.system.data.check(state.builder.settings, opened.train)
+            wrong += [f"stage {stage.name!r}: {line}" for line in misfits]
         except DataError as error:
             wrong.append(f"stage {stage.name!r}: {error}")
         except PlanError as error:
@@ -325,6 +327,8 @@ def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict
         _link(twin, folder)
         return _take_finished(state, stage, folder / "stage.json", store)
     opened = state.data[stage.name]
+    for note in dict.fromkeys((*getattr(opened.train, "notes", ()), *getattr(opened.validate, "notes", ()))):
+        state.observe({"event": "data", "stage": stage.name, "step": 0, "note": note})
     job = StageJob(
         system=state.system,
         stage=stage,
@@ -401,6 +405,7 @@ def _write_model(state: _Run, store: PartStore) -> None:
         "system": state.system.name,
         "model": state.builder.settings.model_dump(mode="json"),
         "stage": state.plan.stages[-1].name,
+        "classes": list(getattr(state.data[state.plan.stages[-1].name].train, "classes", ())),
         "lineage": {name: lineage.to_json() for name, lineage in lineages.items()},
     }
     write_weights(state.folder.model, {name: store.module(name).state_dict() for name in lineages}, header)

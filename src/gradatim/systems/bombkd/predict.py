@@ -117,6 +117,7 @@ def classify_clips(
     device: torch.device | str = "cpu",
     top: int = 5,
     batch_size: int = 4,
+    classes: Sequence[str] = (),
 ) -> Iterator[Answer | tuple[Path, str]]:
     """Classify clips.
 
@@ -128,11 +129,13 @@ def classify_clips(
         device: where the model is.
         top: number of classes to tell.
         batch_size: clips at once.
+        classes: their names, where the settings tell none.
 
     Yields:
         An answer for each clip, in order; (path, what is wrong) for one that cannot be read.
     """
     task, view = task_for(parts, settings), student_view(settings)
+    names = settings.class_names or tuple(classes)
     for start in range(0, len(paths), batch_size):
         clips: dict[Path, Tensor] = {}
         told: dict[Path, Answer | tuple[Path, str]] = {}
@@ -144,12 +147,17 @@ def classify_clips(
         if clips:
             batch = {"student_clip": torch.stack(list(clips.values())).to(device)}
             values = compute(task, batch, ("logits", "gates"))
-            told |= {answer.path: answer for answer in _answers(values, settings, list(clips), task, top)}
+            told |= {answer.path: answer for answer in _answers(values, settings, list(clips), task, top, names)}
         yield from (told[path] for path in paths[start : start + batch_size])
 
 
 def _answers(
-    values: Mapping[str, Any], settings: BombKDSettings, paths: Sequence[Path], task: str, top: int
+    values: Mapping[str, Any],
+    settings: BombKDSettings,
+    paths: Sequence[Path],
+    task: str,
+    top: int,
+    names: Sequence[str],
 ) -> Iterator[Answer]:
     probabilities = values["logits"].float().softmax(dim=1).cpu()
     best = probabilities.topk(min(top, probabilities.shape[1]), dim=1)
@@ -159,11 +167,11 @@ def _answers(
         pairs = zip(best.indices[row].tolist(), best.values[row].tolist(), strict=True)
         yield Answer(
             path=path,
-            classes=tuple((class_name(settings, number), share) for number, share in pairs),
+            classes=tuple((class_name(names, number), share) for number, share in pairs),
             gates=dict(zip(teachers, gates[row].tolist(), strict=False)),
         )
 
 
-def class_name(settings: BombKDSettings, number: int) -> str:
-    """Name of a class, or its number where the model knows no names."""
-    return settings.class_names[number] if number < len(settings.class_names) else f"class {number}"
+def class_name(names: Sequence[str], number: int) -> str:
+    """Name of a class, or its number where no names are known."""
+    return names[number] if number < len(names) else f"class {number}"
