@@ -244,10 +244,27 @@ def _target(prefix: Prefix, step: str, values: Sequence[str], found: Mapping[str
         values=tuple(values),
         absent=absent,
         key=key,
-        about={**about, "key": key, "step": step, "absent": absent},
+        about={**about, "key": key, "step": step, "absent": absent, "layouts": _layouts(prefix, call.names.parts)},
         schema=Schema(tuple(fields)),
         parts=call.names.parts,
     )
+
+
+def _layouts(prefix: Prefix, parts: Sequence[str]) -> dict[str, Any]:
+    """What the tokens of parts stand for, of those that can tell: order, then numbers in time, height and width."""
+    found = {}
+    for part in parts:
+        for name, module in {part: prefix.parts[part], **_children(part, prefix.parts[part])}.items():
+            layout = getattr(module, "layout", None)
+            if callable(layout):
+                found[name] = list(layout())
+    return found
+
+
+def _children(part: str, module: nn.Module) -> dict[str, nn.Module]:
+    if not isinstance(module, nn.ModuleDict):
+        return {}
+    return {f"{part}.{name}": child for name, child in module.items()}
 
 
 def _field(prefix: Prefix, name: str, value: Tensor, *, ragged: bool) -> Field:
