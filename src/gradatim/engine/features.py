@@ -410,14 +410,22 @@ def _seconds_per_sample(prefix: Prefix, targets: Sequence[Target]) -> float:
 
 def check_room(stage: Stage, cost: Cost, folder: Path) -> None:
     """Raise DataError where the stores of a stage do not fit the disk, with the ways out."""
-    if cost.missing > 0.97 * cost.free:
-        need, free = cost.missing / 1e9, cost.free / 1e9
-        raise DataError(
-            f"stage {stage.name!r}: its features need {need:.2f} GB in {folder}, where {free:.2f} GB are free. Two "
+    wrong = no_room(f"stage {stage.name!r}", cost.missing, folder)
+    if wrong:
+        raise DataError(wrong[0])
+
+
+def no_room(what: str, needed: int, folder: Path) -> list[str]:
+    """What to do where features of so many bytes do not fit the disk of a folder; nothing where they do."""
+    free = shutil.disk_usage(folder).free
+    if needed > 0.97 * free:
+        return [
+            f"{what}: the features need {needed / 1e9:.2f} GB in {folder}, where {free / 1e9:.2f} GB are free. Two "
             "ways out: make them smaller or do without (`cache: {dtype: float16}` halves float32; `cache: off` "
             "computes them for every batch), or find room (GRADATIM_FEATURES names a folder on another disk; "
             "`gradatim features prune --keep 20GB` removes the oldest)"
-        )
+        ]
+    return []
 
 
 def views_of(stage: Stage, dataset: Dataset, *, training: bool) -> int | None:

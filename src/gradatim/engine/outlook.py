@@ -97,6 +97,14 @@ def _why_not(system: System, stage: Stage, dataset: Dataset | None) -> str | Non
     return None
 
 
+def kept_bytes(system: System, stage: Stage, settings: Any, outlines: Mapping[str, nn.Module]) -> int | None:
+    """Bytes of the values of one training sample that a stage keeps; None where that cannot be told."""
+    values = kept_values(system.task_of(stage).names, stage.trained(), system.wants(stage.loss_names()))
+    data = system.data.settings.model_validate(dict(stage.data))
+    named = [value for one in values.values() for value in one]
+    return outlined_bytes(system, stage, outlines, system.data.shapes(data, settings), named)
+
+
 def outlined_bytes(
     system: System, stage: Stage, outlines: Mapping[str, nn.Module], shapes: Mapping[str, Any], values: list[str]
 ) -> int | None:
