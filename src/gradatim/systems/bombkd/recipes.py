@@ -11,6 +11,7 @@ _TRANSLATION = {"l2": 0.1, "cos": 0.1, "nce": 0.2, "vic": 0.05, "bar": 0.55}
 """The weights that the authors use most."""
 _CLASSES = {"classification": 1, "sparsity": 1e-3}
 _TEACHERS = ("videomae", "timesformer", "vivit")
+_GUIDE_STUDENT = {"name": "vjepa2", "frames": 16}
 _LATEST_TEACHERS = ("vivit", "videomaeg", "timesformerg")
 
 
@@ -68,14 +69,14 @@ def _fusion(**changes: Any) -> Stage:
 
 def converters() -> Plan:
     """Converters of UCF101's clips into the spaces of three teachers."""
-    model = {"student": "vjepa2", "teachers": list(_TEACHERS)}
+    model = {"student": _GUIDE_STUDENT, "teachers": list(_TEACHERS)}
     stage = _converters("vjepa2", _TEACHERS, validation={"metric": "cosine"})
     return _plan("ucf101", "data/UCF101", 101, stage, model=model, holdout=0.05)
 
 
 def fusion() -> Plan:
     """Converters, then the fusion head on UCF101, judged on its test list."""
-    model = {"student": "vjepa2", "teachers": list(_TEACHERS)}
+    model = {"student": _GUIDE_STUDENT, "teachers": list(_TEACHERS)}
     stages = (_converters("vjepa2", _TEACHERS), _fusion())
     return _plan("ucf101", "data/UCF101", 101, *stages, model=model, validate_split="test")
 
@@ -92,7 +93,7 @@ def paper() -> Plan:
 
 def vad() -> Plan:
     """Anomaly scores on UCF-Crime, whose training clips are of both kinds: converters, then fusion and projection."""
-    model = {"student": "vjepa2", "teachers": list(_TEACHERS), "head": "none", "low_rank": 128}
+    model = {"student": _GUIDE_STUDENT, "teachers": list(_TEACHERS), "head": "none", "low_rank": 128}
     stages = (
         _converters("vjepa2", _TEACHERS),
         Stage(
@@ -124,7 +125,7 @@ def probe() -> Plan:
         cache={"dtype": "float16"},
         validation={"metric": "top1"},
     )
-    return _plan("ucf101", "data/UCF101", 101, stage, model={"student": "vjepa2"}, validate_split="test")
+    return _plan("ucf101", "data/UCF101", 101, stage, model={"student": _GUIDE_STUDENT}, validate_split="test")
 
 
 _STUDENT = {
