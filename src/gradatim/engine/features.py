@@ -317,7 +317,8 @@ def _fields_target(prefix: Prefix, given: Sequence[str], stored: int) -> Target 
     ragged = getattr(prefix.samples.dataset, "ragged", ())
     if not fields or any(name in ragged for name in fields):
         return None
-    found = flat(next(prefix.samples.batches(fields, [[0]])))
+    batch = next(prefix.samples.batches(fields, [[0]]))
+    found = flat({name: batch[name] for name in fields})
     if not all(isinstance(value, Tensor) for value in found.values()):
         return None
     schema = Schema(

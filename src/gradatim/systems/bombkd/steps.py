@@ -51,9 +51,9 @@ def _seen(backbone: nn.Module, clip: Tensor, order: Order, pool: Pool) -> Tensor
     if pool == "none":
         return reorder(tokens, layout, "thw")
     _, times, height, width = layout
-    grid = reorder(tokens, layout, "thw").unflatten(1, (times, height * width))
-    axes = {"space": 2, "time": 1, "clip": (1, 2)}[pool]
-    pooled = grid.mean(axes)
+    grid: Tensor = reorder(tokens, layout, "thw").reshape(len(tokens), times, height * width, -1)
+    axes: tuple[int, ...] = {"space": (2,), "time": (1,), "clip": (1, 2)}[pool]
+    pooled: Tensor = grid.mean(axes)
     return pooled if pooled.dim() == 3 else pooled.unsqueeze(1)
 
 
