@@ -10,9 +10,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from unittest import mock
 
+import typer
+
 from gradatim.cli import main
+from gradatim.cli.app import app
 
 SOURCE = Path(__file__).parents[1] / "src"
+
+
+def all_commands():
+    """Every command by the words that call it, those of a group included: `features list`."""
+    found = {}
+    for name, one in typer.main.get_command(app).commands.items():
+        inner = getattr(one, "commands", None)
+        found |= {name: one} if inner is None else {f"{name} {word}": each for word, each in inner.items()}
+    return found
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ import inspect
 import gradatim
 
 NAMES = [
-    "Account", "DataError", "DataKind", "FormatError", "GradatimError", "GuardError", "Layout", "Metric",
-    "MissingExtraError", "Model", "Plan", "PlanError", "RunError", "RunResult", "Stage", "System",
+    "Account", "DataError", "DataKind", "FeatureStore", "FormatError", "GradatimError", "GuardError", "Layout",
+    "Metric", "MissingExtraError", "Model", "Plan", "PlanError", "RunError", "RunResult", "Stage", "System",
     "SystemDefinitionError", "Task", "Update", "Weights", "WeightsError", "explain", "find_system", "load_model",
     "load_run", "makes", "read_weights", "run", "system_names", "transfer", "write_weights",
 ]  # fmt: skip
@@ -21,4 +21,4 @@ def test_every_public_name_is_there_and_has_a_docstring():
     for name in NAMES:
         value = getattr(gradatim, name)
         assert inspect.getdoc(value), name
-    assert len(NAMES) == 31
+    assert len(NAMES) == 32

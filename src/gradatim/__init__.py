@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         SystemDefinitionError,
         WeightsError,
     )
+    from gradatim.features import FeatureStore
     from gradatim.find import find_system, system_names
     from gradatim.plan import Plan, Stage, Update
     from gradatim.system import DataKind, Metric, System
@@ -45,6 +46,7 @@ _HOMES = {
         "SystemDefinitionError",
         "WeightsError",
     ),
+    "gradatim.features": ("FeatureStore",),
     "gradatim.find": ("find_system", "system_names"),
     "gradatim.plan": ("Plan", "Stage", "Update"),
     "gradatim.system": ("DataKind", "Metric", "System"),
@@ -57,6 +59,7 @@ __all__ = [
     "Account",
     "DataError",
     "DataKind",
+    "FeatureStore",
     "FormatError",
     "GradatimError",
     "GuardError",

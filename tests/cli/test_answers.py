@@ -3,30 +3,34 @@
 import json
 
 import pytest
-import typer
 
-from commandline import gradatim, process, started, worked
-from gradatim.cli.app import app
+from commandline import all_commands, gradatim, process, started, worked
 from tiny import DEMO, sets
 
-COMMANDS = sorted(typer.main.get_command(app).commands)
+COMMANDS = sorted({words.partition(" ")[0] for words in all_commands()})
+EVERY = sorted({*COMMANDS, *all_commands()})
 # Arguments of a call that works in the prepared folder, for every command that knows --json.
 WITH_JSON = {
     "convert": ["runs/maefuse-1", "OUT.safetensors"],
     "evaluate": ["runs/maefuse-1"],
+    "features compute": ["maefuse/demo", *sets(*DEMO), "--estimate"],
+    "features list": [],
+    "features prune": ["--keep", "1GB"],
+    "features verify": [],
     "fuse": ["runs/maefuse-1", "--visible", "pairs/vi", "--infrared", "pairs/ir", "-o", "OUT"],
     "inspect": ["runs/maefuse-1/model.safetensors"],
     "lineage": ["runs/maefuse-1"],
     "plan": ["maefuse/demo", "--explain"],
     "run": ["maefuse/demo", *sets(*DEMO), "--once"],
     "status": ["runs/maefuse-1"],
+    "sweep": ["maefuse/demo", *sets(*DEMO), "--set", "stages.joint.lr=1e-5,1e-6", "--out", "OUT"],
     "systems": [],
 }
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", EVERY)
 def test_help_of_each_command(command):
-    answer = worked(command, "--help")
+    answer = worked(*command.split(), "--help")
 
     assert "Usage: " in answer.out
     assert command in answer.out
@@ -36,20 +40,20 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 11
+    assert len(COMMANDS) == 13
 
 
 @pytest.mark.parametrize("command", WITH_JSON)
 def test_json_alone_stands_on_stdout(command, place, tmp_path):
     words = [word.replace("OUT", str(tmp_path / "out")) for word in WITH_JSON[command]]
 
-    answer = worked(command, *words, "--json")
+    answer = worked(*command.split(), *words, "--json")
 
-    assert json.loads(answer.out)
+    assert json.loads(answer.out) is not None
 
 
 def test_every_command_with_json_is_tried():
-    options = {name: [p.name for p in one.params] for name, one in typer.main.get_command(app).commands.items()}
+    options = {name: [p.name for p in one.params] for name, one in all_commands().items()}
     assert {name for name, own in options.items() if "json" in own} == set(WITH_JSON)
 
 

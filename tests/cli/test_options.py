@@ -1,13 +1,15 @@
 """Every command and option, against an inventory: an option is a decision."""
 
-import typer
-
-from gradatim.cli.app import app
+from commandline import all_commands
 
 INVENTORY = {
     "convert": "force json layout model out source system",
     "demo": "folder pairs set",
     "evaluate": "base data data_range device json model out overlap per_image target",
+    "features compute": "allow device estimate json plan set stage workers",
+    "features list": "json",
+    "features prune": "json keep",
+    "features verify": "json repair",
     "fuse": "batch_size device infrared json mode model settings out overlap visible",
     "inspect": "arrays file json system",
     "lineage": "file json",
@@ -15,22 +17,21 @@ INVENTORY = {
     "report": "out run",
     "run": "allow device json once out plan quiet set stages",
     "status": "json run",
+    "sweep": "allow device json out plan quiet set",
     "systems": "json name",
 }
 
 
 def test_the_inventory_of_commands_and_options():
-    command = typer.main.get_command(app)
     found = {
         name: " ".join(sorted(p.name.rstrip("_") for p in one.params if p.name != "help"))
-        for name, one in command.commands.items()
+        for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 11
+    assert len(found) == 16
 
 
 def test_every_command_and_option_has_help():
-    command = typer.main.get_command(app)
-    for name, one in command.commands.items():
+    for name, one in all_commands().items():
         assert one.help, name
         assert all(p.help for p in one.params), (name, [p.name for p in one.params if not p.help])

@@ -204,6 +204,20 @@ def test_a_flipped_byte_is_found_before_training_and_named(tmp_path):
     run(one(lr=0.005), tmp_path / "third", system=TOY)
 
 
+def test_a_store_whose_index_was_not_written_yet_is_completed_and_nothing_is_computed(tmp_path):
+    run(one(), tmp_path / "first", system=TOY)
+    (entry,) = [e for e in Shelf().entries() if e.about["step"] == "transform"]
+    (entry.folder / "index.json").unlink()
+    before = [(path.name, path.stat().st_mtime_ns) for path in sorted(entry.folder.glob("shard-*"))]
+
+    second = run(one(lr=0.005), tmp_path / "second", system=TOY)
+
+    assert computed(second.folder) == []
+    assert second.stages["fit"]["states"]["body"] == "cached"
+    assert (entry.folder / "index.json").is_file()
+    assert [(path.name, path.stat().st_mtime_ns) for path in sorted(entry.folder.glob("shard-*"))] == before
+
+
 def test_too_little_room_is_an_error_before_work_starts_with_the_ways_out(tmp_path, monkeypatch):
     monkeypatch.setattr("shutil.disk_usage", lambda path: _Usage())
     with pytest.raises(DataError, match=r"(?s)need .* GB .*ways out.*cache: off.*GRADATIM_FEATURES"):

@@ -12,7 +12,7 @@ from plan.support import PLAN, SECOND, changed, findings, told
 from toy import FOREIGN, TOY
 
 STAGE_KEYS = (
-    "accumulate, batch_size, clip, compile, data, epochs, guards, init, log_every, losses, lr, name, optimizer, "
+    "accumulate, batch_size, cache, clip, compile, data, epochs, guards, init, log_every, losses, lr, name, optimizer, "
     "options, precision, schedule, snapshot_every, steps, task, train, updates, validate, weight_decay, workers."
 )
 SOURCE = "Write `fresh`, or a mapping with one of the keys checkpoint, hub, run, source, stage."

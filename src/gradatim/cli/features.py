@@ -106,8 +106,9 @@ def list_(json: bool = JSON) -> None:
                 "shards": entry.shards,
                 "done": entry.done,
                 "used": entry.used,
-                "rows": entry.about["rows"],
-                "fields": entry.about["fields"],
+                "rows": entry.about.get("rows"),
+                "fields": entry.about.get("fields"),
+                "damaged": entry.wrong or None,
             }
             for entry in entries
         ]
@@ -116,10 +117,14 @@ def list_(json: bool = JSON) -> None:
     rows = [
         (
             entry.folder.name,
-            ", ".join(f"{field['name']} {field['shape']} {field['dtype']}" for field in entry.about["fields"]),
-            entry.about["rows"],
+            ", ".join(f"{field['name']} {field['shape']} {field['dtype']}" for field in entry.about.get("fields", ())),
+            entry.about.get("rows", "?"),
             sized(entry.bytes),
-            "complete" if entry.done == entry.shards else f"{entry.done} of {entry.shards} shards",
+            "damaged"
+            if entry.wrong
+            else "complete"
+            if entry.done == entry.shards
+            else f"{entry.done} of {entry.shards} shards",
             time.strftime("%Y-%m-%d %H:%M", time.localtime(entry.used)),
         )
         for entry in entries

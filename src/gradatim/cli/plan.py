@@ -23,7 +23,7 @@ def plan(
 
     Needs no data, no GPU and no weights; nothing runs. Example: gradatim plan maefuse/small
     """
-    from gradatim.cli.plan_cache import cached
+    from gradatim.cli.plan_cache import cached, with_free_disk
 
     def work() -> object:
         from gradatim.engine.explain import explain as explained
@@ -31,7 +31,7 @@ def plan(
 
         return explained(changed(read_plan_document(plan), set_, allow))
 
-    told = cached(plan, (*set_, "--allow", *allow), work)
+    told = with_free_disk(cached(plan, (*set_, "--allow", *allow), work))
     if explain:
         from gradatim.engine.stale import staleness
         from gradatim.find import read_plan_document

@@ -7,6 +7,7 @@ of every file that the plan names. Plans of systems outside this package are not
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,17 @@ def cached(plan: str, changes: tuple[str, ...], work: Callable[[], Any]) -> Any:
     return told
 
 
+def with_free_disk(told: dict[str, Any]) -> dict[str, Any]:
+    """An explanation with the room that there is now for features; changes and returns it."""
+    for stage in told["stages"]:
+        features = stage["features"]
+        if features and not features["why"]:
+            folder = Path(features["folder"])
+            known = next(path for path in (folder, *folder.absolute().parents) if path.is_dir())
+            features["free"] = shutil.disk_usage(known).free
+    return told
+
+
 def _folder() -> Path:
     home = os.environ.get("XDG_CACHE_HOME") or str(Path.home() / ".cache")
     return Path(home) / "gradatim" / "plans"
@@ -57,7 +69,15 @@ def _key(plan: str, changes: tuple[str, ...]) -> str | None:
         return None
     named = (word.strip("'\",[]{}").partition("=")[2] or word.strip("'\",[]{}") for word in (*words, *changes))
     paths = list(_with_folders(map(Path, named)))
-    facts = [plan, text, *changes, str(Path.cwd()), *_facts(_ROOT.rglob("*.py")), *_facts(paths)]
+    facts = [
+        plan,
+        text,
+        *changes,
+        str(Path.cwd()),
+        os.environ.get("GRADATIM_FEATURES", ""),
+        *_facts(_ROOT.rglob("*.py")),
+        *_facts(paths),
+    ]
     return hashlib.blake2b("\0".join(facts).encode(), digest_size=16).hexdigest()
 
 

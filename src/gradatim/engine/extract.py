@@ -92,7 +92,7 @@ def _groups(prefix: Prefix, targets: Sequence[Target], shelf: Shelf) -> list[_Gr
     wanted = shard_rows(targets)
     groups: dict[Any, _Group] = {}
     for target in targets:
-        if not shelf.missing_part(target.key, target.about):
+        if shelf.complete(target.about):
             continue
         writer = shelf.begin(target.about, target.schema, len(prefix.samples), wanted[target.key])
         writer.remove_leftovers()
@@ -123,7 +123,7 @@ def _fill_group(
         if len(group.missing()) == before:
             time.sleep(_POLL)  # others hold what is left
     for writer in group.writers:
-        writer.finish()
+        writer.seal()
 
 
 @dataclass(kw_only=True)

@@ -1,6 +1,7 @@
 """Which values of a stage are kept in feature stores, under which keys, and what that costs."""
 
 import json
+import os
 import shutil
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
@@ -31,6 +32,8 @@ from gradatim.weights.digest import text_digest
 FIELDS = "fields"
 """Name of the target that holds fields of the sample themselves, such as labels."""
 _UNIT_BYTES = 512 << 20
+SHARD_VARIABLE = "GRADATIM_SHARD_BYTES"
+"""Environment variable: about how many bytes a shard has."""
 _SHARD_BYTES = 128 << 20
 _SMALL = 4096
 _PROBED = 2
@@ -107,6 +110,7 @@ class Target:
         about: what the key is made of.
         schema: of its records.
         parts: that computed it.
+        payload: bytes of a sample beside its record, where its length varies; from a few samples.
     """
 
     name: str
@@ -116,6 +120,12 @@ class Target:
     about: Mapping[str, Any]
     schema: Schema
     parts: tuple[str, ...] = ()
+    payload: int = 0
+
+    @property
+    def sample_bytes(self) -> int:
+        """Bytes of a sample on the disk."""
+        return self.schema.stride + self.payload
 
 
 @dataclass(kw_only=True)
@@ -215,7 +225,7 @@ def targets_of(prefix: Prefix) -> list[Target]:
     found = prefix.compute(batch, want)
     targets = [_target(prefix, step, values, found) for step, values in with_masks.items()]
     given = [value for target in targets for value in (*target.values, *target.absent)]
-    own = _fields_target(prefix, given, sum(target.schema.stride for target in targets))
+    own = _fields_target(prefix, given, sum(target.sample_bytes for target in targets))
     return [*targets, *([own] if own else [])]
 
 
@@ -247,6 +257,7 @@ def _target(prefix: Prefix, step: str, values: Sequence[str], found: Mapping[str
         about={**about, "key": key, "step": step, "absent": absent, "layouts": _layouts(prefix, call.names.parts)},
         schema=Schema(tuple(fields)),
         parts=call.names.parts,
+        payload=sum(_payload(one, flattened[one.name + MASK]) for one in fields if one.ragged),
     )
 
 
@@ -265,6 +276,11 @@ def _children(part: str, module: nn.Module) -> dict[str, nn.Module]:
     if not isinstance(module, nn.ModuleDict):
         return {}
     return {f"{part}.{name}": child for name, child in module.items()}
+
+
+def _payload(field: Field, mask: Tensor) -> int:
+    """Bytes of a sample's valid rows, on average."""
+    return int(mask.sum()) * field.row_bytes // len(mask)
 
 
 def _field(prefix: Prefix, name: str, value: Tensor, *, ragged: bool) -> Field:
@@ -338,18 +354,25 @@ def _fields_target(prefix: Prefix, given: Sequence[str], stored: int) -> Target 
 
 def shard_rows(targets: Sequence[Target]) -> dict[str, int]:
     """Records in a shard of each target, by key; equal for targets that are computed together."""
+    size = _shard_bytes()
     steps = [target for target in targets if target.name != FIELDS]
-    if not steps:
-        return {target.key: target.schema.rows_per_shard(_SHARD_BYTES) for target in targets}
-    unit = max(target.schema.rows_unit for target in steps)
-    widest = max(target.schema.stride for target in steps)
-    together = max(1, _SHARD_BYTES // widest // unit) * unit
-    return {
-        target.key: together
-        if target.name != FIELDS and together * widest <= _UNIT_BYTES
-        else target.schema.rows_per_shard(_SHARD_BYTES)
-        for target in targets
-    }
+    unit = max((target.schema.rows_unit for target in steps), default=1)
+    widest = max((target.sample_bytes for target in steps), default=1)
+    together = max(1, size // widest // unit) * unit
+    fits = together * widest <= max(size, _UNIT_BYTES)
+    return {target.key: together if fits and target.name != FIELDS else _own_rows(target, size) for target in targets}
+
+
+def _own_rows(target: Target, size: int) -> int:
+    unit = target.schema.rows_unit
+    return max(1, size // target.sample_bytes // unit) * unit
+
+
+def _shard_bytes() -> int:
+    named = os.environ.get(SHARD_VARIABLE, "")
+    if named and not (named.isdecimal() and int(named)):
+        raise DataError(f"{SHARD_VARIABLE}: {named!r}; a number of bytes belongs there, such as {_SHARD_BYTES}")
+    return int(named or _SHARD_BYTES)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -374,7 +397,7 @@ class Cost:
 def cost_of(prefix: Prefix, targets: Sequence[Target], shelf: Shelf, *, timed: bool = True) -> Cost:
     """Bytes and time that the stores of a stage need; a batch or two is computed to know the time."""
     rows = len(prefix.samples)
-    sizes = {target.key: target.schema.stride * rows for target in targets}
+    sizes = {target.key: target.sample_bytes * rows for target in targets}
     left = {target.key: shelf.missing_part(target.key, target.about) for target in targets}
     missing = [target for target in targets if left[target.key]]
     seconds = None
@@ -394,8 +417,8 @@ def cost_of(prefix: Prefix, targets: Sequence[Target], shelf: Shelf, *, timed: b
 def _seconds_per_sample(prefix: Prefix, targets: Sequence[Target]) -> float:
     want = [value for target in targets for value in target.values]
     size = min(prefix.stage.batch_size, len(prefix.samples))
-    rows = [list(range(start, min(start + size, len(prefix.samples)))) for start in (0, size)]
-    source = prefix.samples.batches(prefix.fields_for(want), [batch for batch in rows if batch])
+    whole = [list(range(start, start + size)) for start in (0, size) if start + size <= len(prefix.samples)]
+    source = prefix.samples.batches(prefix.fields_for(want), whole)
     best = float("inf")
     while True:
         started = time.perf_counter()

@@ -17,6 +17,7 @@ from gradatim.errors import GuardError
 from gradatim.features.reading import Ahead, batches_ahead
 from gradatim.features.store import Buffer as StoreBuffer
 from gradatim.features.store import FeatureStore
+from gradatim.task import MASK
 
 _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-3, "bfloat16": 1.6e-2}
 _AUTOCAST = 3e-2
@@ -151,7 +152,7 @@ def check_live(prefix: Prefix, feed: Feed, order: BatchOrder) -> dict[str, float
     for keys in islice(order.starting(0, CHECKED), CHECKED):
         stored = flat(feed.restored(prefix.place.send(feed.gather(feed.rows(keys)))))
         views = [[(epoch % feed.views, index) for epoch, index in keys]]
-        live = flat(prefix.compute(next(_live_batches(prefix, views, wanted)), wanted))
+        live = _valid_rows(flat(prefix.compute(next(_live_batches(prefix, views, wanted)), wanted)))
         for name, value in live.items():
             error = _difference(stored[name], value)
             limit = _limit(prefix, feed, name)
@@ -171,6 +172,20 @@ def _live_batches(prefix: Prefix, keys: Iterable[list[Key]], wanted: Sequence[st
     samples = prefix.samples
     rows = [[view * len(samples.dataset) + index for view, index in one] for one in keys]
     return samples.batches(prefix.fields_for(wanted), rows)
+
+
+def _valid_rows(values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Values as a store gives them: as long as the longest, zero where a mask says that nothing is valid."""
+    found = dict(values)
+    for name, value in values.items():
+        mask = values.get(name + MASK)
+        if mask is None:
+            continue
+        longest = int(mask.sum(1).max())
+        spread = mask[:, :longest].reshape(len(mask), longest, *[1] * (value.ndim - 2))
+        found[name] = value[:, :longest].masked_fill(~spread, 0)
+        found[name + MASK] = mask[:, :longest]
+    return found
 
 
 def _difference(stored: Tensor, live: Tensor) -> Tensor:

@@ -172,10 +172,10 @@ class _Parts:
         outside = [part for part, source in stage.init.items() if not isinstance(source, StageSource)]
         self._store.put(load_sources(stage, self._builder, outside))
         for part in outside:
-            self.waiting.pop(part.partition(".")[0], None)
+            self.waiting.pop(part, None)
         for part, source in stage.init.items():
             if isinstance(source, StageSource):
-                self.waiting[part] = source.stage
+                self.waiting[part.partition(".")[0]] = source.stage
 
     def leave(self, stage: Stage) -> None:
         """What a stage trains is known afterwards only if a run has finished it."""

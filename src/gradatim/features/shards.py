@@ -5,7 +5,8 @@ import fcntl
 import json
 import os
 import struct
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +16,8 @@ from torch import Tensor
 
 from gradatim.errors import DataError
 from gradatim.features.schema import DTYPES, PAGE, Field, Schema
-from gradatim.files import sync_folder, write_json
+from gradatim.features.sealed import read_sealed, write_sealed
+from gradatim.files import sync_folder
 from gradatim.weights.digest import file_digest
 
 FORMAT = "gradatim features 1"
@@ -32,6 +34,38 @@ def shard_name(number: int) -> str:
 def facts_path(folder: Path, number: int) -> Path:
     """The JSON file that says that a shard is complete."""
     return folder / f"shard-{number:05d}.json"
+
+
+def read_facts(folder: Path, number: int) -> dict[str, Any]:
+    """What stands beside a complete shard: its `rows`, `bytes` and `xxh3`.
+
+    Raises:
+        DataError: a byte of the file changed.
+    """
+    return read_sealed(facts_path(folder, number), forget(folder, number))
+
+
+def forget(folder: Path, number: int) -> str:
+    """Words that say how to have one shard computed again."""
+    return (
+        f"remove {shard_name(number)}, {facts_path(folder, number).name} and index.json, or run `gradatim features "
+        "verify --repair`; this shard alone is then computed again"
+    )
+
+
+@contextmanager
+def told_when_full(folder: Path, what: str) -> Iterator[None]:
+    """Turn a full disk into a DataError that says what to do; `what` was being written."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        raise DataError(
+            f"{folder}: no room left while {what} was written ({error.strerror}). Finished shards are kept: make room "
+            "(`gradatim features prune --keep 20GB`), or set GRADATIM_FEATURES to another disk, and run the same "
+            "command again; it goes on from there"
+        ) from error
 
 
 class Claim:
@@ -81,10 +115,11 @@ class ShardWriter:
         self._path = folder / shard_name(number)
         self._part = self._path.with_name(f".{self._path.name}.{os.getpid()}.part")
         self._payload_part = self._path.with_name(f".{self._path.name}.{os.getpid()}.payload.part")
-        self._file: IO[bytes] = self._part.open("w+b", buffering=0)
         self._payload: IO[bytes] | None = None
         self._payload_bytes = 0
         self.written = 0
+        self._header()  # a schema that does not fit is an error before anything is computed
+        self._file: IO[bytes] = self._part.open("w+b", buffering=0)
         self._put(self._file, b" " * HEADER)
 
     def append(self, values: Mapping[str, Tensor], lengths: Mapping[str, Tensor]) -> None:
@@ -118,37 +153,26 @@ class ShardWriter:
         return cells.view(np.uint8)
 
     def _put(self, file: IO[bytes], data: Any) -> int:
-        view = memoryview(data).cast("B")
+        view = memoryview(data)
+        if not view.nbytes:
+            return 0
+        view = view.cast("B")
         done = 0
-        while done < len(view):
-            try:
+        with told_when_full(self._folder, f"shard {self._number}"):
+            while done < len(view):
                 done += file.write(view[done:])
-            except OSError as error:
-                if error.errno in _FULL:
-                    raise DataError(self._no_room(error)) from error
-                raise
         return done
-
-    def _no_room(self, error: OSError) -> str:
-        return (
-            f"{self._folder}: no room left while shard {self._number} was written ({error.strerror}). Finished shards "
-            "are kept: make room (`gradatim features prune --keep 20GB`), or set GRADATIM_FEATURES to another disk, "
-            "and run the same command again; it goes on with this shard"
-        )
 
     def finish(self) -> dict[str, Any]:
         """Put the shard in place: header, payload, sync, rename, then the JSON file; returns that file's content.
 
         Raises:
-            DataError: no room is left on the disk.
+            DataError: too few or too many samples were given; no room is left on the disk.
         """
-        assert self.written == self._rows, f"{self.written} of {self._rows} records"
-        try:
+        if self.written != self._rows:
+            raise DataError(f"{self._path}: {self.written} samples were given, but this shard holds {self._rows}")
+        with told_when_full(self._folder, f"shard {self._number}"):
             return self._finish()
-        except OSError as error:
-            if error.errno in _FULL:
-                raise DataError(self._no_room(error)) from error
-            raise
 
     def _finish(self) -> dict[str, Any]:
         if self._payload is not None:
@@ -162,7 +186,7 @@ class ShardWriter:
         facts = {"rows": self._rows, "bytes": self._part.stat().st_size, "xxh3": file_digest(self._part)}
         self._part.replace(self._path)
         sync_folder(self._folder)
-        write_json(facts_path(self._folder, self._number), facts)
+        write_sealed(facts_path(self._folder, self._number), facts)
         self.discard()
         return facts
 
@@ -205,17 +229,23 @@ def as_stored(field: Field, value: Tensor) -> Tensor:
     """A value in the dtype that it is stored in.
 
     Raises:
-        DataError: a number of the value is too large for it.
+        DataError: a number of the value is too large for it, or the value is of another kind.
     """
     dtype: torch.dtype = DTYPES[field.dtype]
     if value.dtype == dtype:
         return value
+    if not (value.dtype.is_floating_point and dtype.is_floating_point):
+        raise DataError(
+            f"value {field.name!r} is {str(value.dtype).removeprefix('torch.')}, the store holds {field.dtype}; only "
+            "floating point numbers are converted"
+        )
     stored = value.to(dtype)
-    if dtype == torch.float16 and not torch.isfinite(stored).all():
-        largest = value.abs().nan_to_num(0).max()
-        if largest > torch.finfo(dtype).max:
+    if dtype == torch.float16:
+        # An infinity that was computed is for the guard of the loss to judge; one that storing makes is not.
+        lost = value[stored.isinf() & value.isfinite()]
+        if lost.numel():
             raise DataError(
-                f"value {field.name!r} reaches {float(largest):.4g}, beyond float16's 65504; store it as "
+                f"value {field.name!r} reaches {float(lost.abs().max()):.4g}, beyond float16's 65504; store it as "
                 "`cache: {dtype: bfloat16}`, or as it is with `cache: {dtype: float32}`"
             )
     return stored

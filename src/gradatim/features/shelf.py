@@ -1,6 +1,5 @@
 """The folder of all feature stores: found by key, listed, verified, pruned."""
 
-import json
 import os
 import time
 from collections.abc import Mapping
@@ -10,7 +9,9 @@ from typing import Any
 
 from gradatim.errors import DataError
 from gradatim.features.schema import Schema
-from gradatim.features.store import FeatureStore, StoreWriter, damaged, drop_shards, remove_store
+from gradatim.features.shards import facts_path, forget, read_facts, shard_name
+from gradatim.features.store import FeatureStore, StoreWriter, drop_shards, remove_store
+from gradatim.weights.digest import file_digest
 
 VARIABLE = "GRADATIM_FEATURES"
 
@@ -25,6 +26,7 @@ class Entry:
         bytes: on the disk.
         shards, done: how many it has when finished, and now.
         used: when it was last opened, seconds since 1970.
+        wrong: why its `store.json` cannot be read; then `about` is empty.
     """
 
     folder: Path
@@ -33,6 +35,7 @@ class Entry:
     shards: int
     done: int
     used: float
+    wrong: str = ""
 
 
 class Shelf:
@@ -59,13 +62,16 @@ class Shelf:
         """Folder of the store that `about` describes."""
         return self.path(about["key"], about["step"])
 
+    def complete(self, about: Mapping[str, Any]) -> bool:
+        """Whether a store has all its shards and the index of them."""
+        return (self.of(about) / "index.json").is_file()
+
     def missing_part(self, key: str, about: Mapping[str, Any]) -> float:
         """Share of a store's shards that are not written, 0 to 1."""
-        folder = self.of(about)
-        if not (folder / "store.json").is_file():
+        if not (self.of(about) / "store.json").is_file():
             return 1.0
-        writer = StoreWriter(folder)
-        return 0.0 if (folder / "index.json").is_file() else len(writer.missing()) / max(1, writer.shards)
+        writer = StoreWriter(self.of(about))
+        return 0.0 if self.complete(about) else len(writer.missing()) / max(1, writer.shards)
 
     def begin(self, about: Mapping[str, Any], schema: Schema, rows: int, rows_per_shard: int) -> StoreWriter:
         """The writer of a store, begun anew or half written."""
@@ -77,86 +83,50 @@ class Shelf:
         Raises:
             DataError: it is damaged.
         """
-        folder = self.of(about)
-        if not (folder / "index.json").is_file():
+        if not self.complete(about):
             return None
+        folder = self.of(about)
         store = FeatureStore.open(folder, verify=verify)
         (folder / "used").touch()
         return store
 
     def entries(self) -> list[Entry]:
         """All stores, the one used last first."""
-        found = []
-        for path in self.folder.glob("*/store.json"):
-            folder = path.parent
-            try:
-                writer = StoreWriter(folder)
-            except DataError:
-                continue
-            used = folder / "used"
-            found.append(
-                Entry(
-                    folder=folder,
-                    about=writer.about,
-                    bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
-                    shards=writer.shards,
-                    done=writer.shards - len(writer.missing()),
-                    used=(used if used.exists() else path).stat().st_mtime,
-                )
-            )
+        found = [_entry(path) for path in self.folder.glob("*/store.json")]
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def verify(self, entry: Entry, *, repair: bool = False) -> list[str]:
         """What is wrong with a store, one line each; `repair` drops damaged shards, to be computed again."""
-        index_path = entry.folder / "index.json"
-        if not index_path.is_file():
-            return self._verify_parts(entry, repair=repair)
-        try:
-            FeatureStore.open(entry.folder, verify=True).close()
-        except DataError as error:
-            wrong = str(error).split("\n")
+        if entry.wrong:
             if repair:
-                self._repair(entry.folder)
-            return wrong
-        return []
+                remove_store(entry.folder)
+            return [entry.wrong]
+        wrong = []
+        if (entry.folder / "index.json").is_file():
+            try:
+                FeatureStore.open(entry.folder, verify=True).close()
+                return []
+            except DataError as error:
+                wrong = str(error).split("\n")
+                if repair and any("store.json" in line for line in wrong):
+                    remove_store(entry.folder)
+                    return wrong
+                if repair:
+                    drop_shards(entry.folder, [])
+        beside = self._verify_shards(entry, repair=repair)
+        return wrong or beside
 
-    def _verify_parts(self, entry: Entry, *, repair: bool) -> list[str]:
-        """Verify the finished shards of a store that is not complete."""
-        shards: list[Any] = []
-        numbers = []
+    def _verify_shards(self, entry: Entry, *, repair: bool) -> list[str]:
+        """Compare each finished shard with what stands beside it."""
+        wrong = []
         for number in range(entry.shards):
-            path = entry.folder / f"shard-{number:05d}.json"
-            if path.is_file():
-                shards.append(json.loads(path.read_text()))
-                numbers.append(number)
-        return [
-            line
-            for number, facts in zip(numbers, shards, strict=True)
-            for line in self._look_at(entry.folder, number, facts, repair=repair)
-        ]
-
-    def _look_at(self, folder: Path, number: int, facts: Mapping[str, Any], *, repair: bool) -> list[str]:
-        from gradatim.features.shards import shard_name
-        from gradatim.weights.digest import file_digest
-
-        path = folder / shard_name(number)
-        if path.is_file() and file_digest(path) == facts["xxh3"]:
-            return []
-        if repair:
-            drop_shards(folder, [number])
-        return [f"{path}: damaged: its bytes do not have the checksum that stands beside it"]
-
-    def _repair(self, folder: Path) -> None:
-        try:
-            index = json.loads((folder / "index.json").read_text())
-            lines = damaged(folder, index)
-            numbers = [n for n in range(len(index["shards"])) if any(f"shard-{n:05d}." in line for line in lines)]
-            if any("store.json" in line for line in lines):
-                raise ValueError("its description is damaged")
-        except (ValueError, KeyError, OSError):
-            remove_store(folder)
-            return
-        drop_shards(folder, numbers)
+            if not facts_path(entry.folder, number).is_file():
+                continue
+            line = _compare(entry.folder, number)
+            wrong += [line] if line else []
+            if line and repair:
+                drop_shards(entry.folder, [number])
+        return wrong
 
     def prune(self, keep: int) -> list[Entry]:
         """Remove the stores that were not used for longest until the rest take `keep` bytes at most."""
@@ -171,3 +141,36 @@ class Shelf:
     def note_time(self, about: Mapping[str, Any], seconds: float) -> None:
         """Note how long a store took to fill."""
         (self.of(about) / "used").write_text(f"{seconds:.1f} s, {time.strftime('%Y-%m-%d')}\n")
+
+
+def _entry(path: Path) -> Entry:
+    """The entry of a store by its `store.json`."""
+    folder, about, shards, done, wrong = path.parent, {}, 0, 0, ""
+    try:
+        writer = StoreWriter(folder)
+        about, shards = writer.about, writer.shards
+        done = shards - len(writer.missing())
+    except DataError as error:
+        wrong = str(error)
+    used = folder / "used"
+    return Entry(
+        folder=folder,
+        about=about,
+        bytes=sum(file.stat().st_size for file in folder.iterdir() if file.is_file()),
+        shards=shards,
+        done=done,
+        used=(used if used.exists() else path).stat().st_mtime,
+        wrong=wrong,
+    )
+
+
+def _compare(folder: Path, number: int) -> str | None:
+    """What is wrong with a finished shard, by the facts beside it."""
+    path = folder / shard_name(number)
+    try:
+        facts = read_facts(folder, number)
+    except DataError as error:
+        return str(error)
+    if path.is_file() and file_digest(path) == facts["xxh3"]:
+        return None
+    return f"{path}: damaged: its bytes do not have the checksum that stands beside it; {forget(folder, number)}"

@@ -16,6 +16,7 @@ from torch import Tensor
 from gradatim.errors import DataError, unknown
 from gradatim.features.mapping import Mapping as RecordMapping
 from gradatim.features.schema import DTYPES, Field, Schema
+from gradatim.features.sealed import read_sealed, write_sealed
 from gradatim.features.shards import (
     FORMAT,
     HEADER,
@@ -23,11 +24,14 @@ from gradatim.features.shards import (
     ShardWriter,
     as_stored,
     facts_path,
+    forget,
+    read_facts,
     shard_name,
+    told_when_full,
 )
-from gradatim.files import is_temporary, write_json
+from gradatim.files import is_temporary
 from gradatim.task import MASK
-from gradatim.weights.digest import file_digest, text_digest
+from gradatim.weights.digest import file_digest
 
 
 class StoreWriter:
@@ -62,7 +66,12 @@ class StoreWriter:
         """Hold a shard for this process; gives whether it is free and still missing."""
         claim = Claim(self.folder, shard)
         try:
-            yield claim.take() and not facts_path(self.folder, shard).is_file()
+            mine = claim.take() and not facts_path(self.folder, shard).is_file()
+            if mine:
+                # Who wrote these held the claim, and lives no more.
+                for path in self.folder.glob(f".shard-{shard:05d}.*.part"):
+                    path.unlink(missing_ok=True)
+            yield mine
         finally:
             claim.give_back()
 
@@ -92,6 +101,9 @@ class StoreWriter:
             value = values.get(field.name)
             if value is None:
                 raise DataError(f"feature store: {unknown('value', field.name, values)}")
+            count = len(next(one for one in values.values() if one is not None)) if value.ndim else -1
+            if not value.ndim or len(value) != count:
+                raise DataError(f"value {field.name!r} of {tuple(value.shape)}: the first axis of all is the batch")
             found = tuple(value.shape[2:] if field.ragged else value.shape[1:])
             if found != field.shape:
                 raise DataError(
@@ -106,19 +118,28 @@ class StoreWriter:
         writer.append(stored, lengths)
 
     def finish(self) -> "FeatureStore | None":
-        """Write the index if all shards are complete, and open the store; None where some are missing."""
+        """Write the index if all shards are complete, and open the store; None where some are missing.
+
+        Raises:
+            DataError: a shard that was written before is damaged.
+        """
+        return FeatureStore.open(self.folder) if self.seal() else None
+
+    def seal(self) -> bool:
+        """Write the index if all shards are complete; gives whether they are."""
         if self.missing():
-            return None
-        shards = [json.loads(facts_path(self.folder, shard).read_text()) for shard in range(self.shards)]
+            return False
+        shards = [read_facts(self.folder, shard) for shard in range(self.shards)]
         content = {"format": FORMAT, "store": file_digest(self.folder / "store.json"), "shards": shards}
-        write_json(self.folder / "index.json", {**content, "digest": text_digest(json.dumps(content))})
+        with told_when_full(self.folder, "the index"):
+            write_sealed(self.folder / "index.json", content)
         for path in self.folder.glob("*.lock"):
             path.unlink(missing_ok=True)
-        return FeatureStore.open(self.folder, verify=False)
+        return True
 
     def remove_leftovers(self) -> None:
-        """Remove what killed processes left of shards that nobody is writing now."""
-        for path in self.folder.glob(".shard-*.part"):
+        """Remove what killed processes left of files that nobody is writing now."""
+        for path in self.folder.glob(".*.part"):
             owner = path.name.removesuffix(".part").removesuffix(".payload").rpartition(".")[2]
             if is_temporary(path) and owner.isdecimal() and not Path(f"/proc/{owner}").exists():
                 path.unlink(missing_ok=True)
@@ -137,11 +158,9 @@ def _lengths(name: str, value: Tensor, mask: Tensor | None) -> Tensor:
 def _read_about(folder: Path) -> dict[str, Any]:
     path = folder / "store.json"
     try:
-        about: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        about = read_sealed(path, _REMEDY)
     except FileNotFoundError:
         raise DataError(f"{folder}: no feature store; `FeatureStore.create` makes one") from None
-    except ValueError as error:
-        raise DataError(f"{path}: damaged ({error}); {_REMEDY}") from error
     if about.get("format") != FORMAT:
         raise DataError(f"{path}: format {about.get('format')!r}; this version reads {FORMAT!r}")
     return about
@@ -214,13 +233,15 @@ class FeatureStore:
             "fields": schema.to_json(),
             **json.loads(json.dumps(about or {}, default=str)),
         }
+        content.pop("digest", None)
         if (folder / "store.json").is_file():
             known = _read_about(folder)
             changed = [name for name in ("rows", "fields", "key") if known.get(name) != content.get(name)]
             if changed:
                 raise DataError(f"{folder}: holds another feature store ({', '.join(changed)} differ)")
         else:
-            write_json(folder / "store.json", content)
+            with told_when_full(folder, "store.json"):
+                write_sealed(folder / "store.json", content)
         return StoreWriter(folder)
 
     @classmethod
@@ -300,14 +321,14 @@ class FeatureStore:
         """A ragged field's arrays, padded to the longest, and their mask."""
         places = cells.numpy().view(np.int64).reshape(-1, 2)
         longest = int(places[:, 1].max()) if len(places) else 0
-        found = np.zeros((len(indices), longest, field.row_bytes), np.uint8)
+        value = torch.zeros((len(indices), longest, *field.shape), dtype=field.torch_dtype)
+        found = value.view(-1).view(torch.uint8).numpy().reshape(len(indices), longest, field.row_bytes)
         per_shard = self._rows_in[0]
         for row, (index, (start, length)) in enumerate(zip(indices.tolist(), places.tolist(), strict=True)):
             shard = index // per_shard
             at = HEADER + self._rows_in[shard] * self.schema.stride + start
             payload = self._payloads[shard][at : at + length * field.row_bytes]
             found[row, :length] = payload.reshape(length, field.row_bytes)
-        value = torch.from_numpy(found).view(field.torch_dtype).view(len(indices), longest, *field.shape)
         mask = torch.from_numpy(np.arange(longest) < places[:, 1:])
         return {field.name: value, field.name + MASK: mask}
 
@@ -414,19 +435,13 @@ class StoredSamples(torch.utils.data.Dataset[dict[str, Tensor]]):
 def _read_index(folder: Path) -> dict[str, Any]:
     path = folder / "index.json"
     try:
-        index: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return read_sealed(path, "remove it, and it is written anew")
     except FileNotFoundError:
         writer = StoreWriter(folder)
         done = writer.shards - len(writer.missing())
         raise DataError(
             f"{folder}: {done} of {writer.shards} shards are written; go on with the command that began it"
         ) from None
-    except ValueError as error:
-        raise DataError(f"{path}: damaged ({error}); {_REMEDY}") from error
-    content = {name: value for name, value in index.items() if name != "digest"}
-    if index.get("digest") != text_digest(json.dumps(content)):
-        raise DataError(f"{path}: damaged: its content does not have the digest that stands in it; {_REMEDY}")
-    return index
 
 
 def damaged(folder: Path, index: Mapping[str, Any], *, deep: bool = True) -> list[str]:
@@ -444,21 +459,14 @@ def damaged(folder: Path, index: Mapping[str, Any], *, deep: bool = True) -> lis
     def look(number: int) -> str | None:
         facts, path = index["shards"][number], folder / shard_name(number)
         if not path.is_file():
-            return f"{path}: missing; remove {folder / 'index.json'} and its JSON file, and it is computed again"
+            return f"{path}: missing; {forget(folder, number)}"
         if path.stat().st_size != facts["bytes"] or (deep and file_digest(path) != facts["xxh3"]):
-            return f"{path}: damaged: its bytes do not have the checksum of the index. {_forget(folder, number)}"
+            return f"{path}: damaged: its bytes do not have the checksum of the index; {forget(folder, number)}"
         return None
 
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         wrong += [line for line in pool.map(look, range(len(index["shards"]))) if line]
     return wrong
-
-
-def _forget(folder: Path, number: int) -> str:
-    return (
-        f"Remove it, {facts_path(folder, number).name} and index.json, or run `gradatim features verify --repair`; "
-        "this shard alone is then computed again"
-    )
 
 
 def drop_shards(folder: Path, numbers: Sequence[int]) -> None:
