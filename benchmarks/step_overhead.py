@@ -159,6 +159,7 @@ def measure(steps: int, warmup: int) -> tuple[float, float, float]:
         batch_size=BATCH,
         lr=1e-3,
         guards={"drift": {"head": 1e9}, "loss_band": 1e9},
+        cache="off",  # both loops compute the frozen part for every batch
     )
     turns = InTurn()
     with tempfile.TemporaryDirectory() as folder:

@@ -13,6 +13,14 @@ import torch
 _count = itertools.count()
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _features_of_the_session(tmp_path_factory):
+    """Feature stores of fixtures that several tests share, never the user's own."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("GRADATIM_FEATURES", str(tmp_path_factory.getbasetemp() / "features"))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_features(tmp_path_factory, monkeypatch):
     """Feature stores of each test in a folder of its own, made only when asked for."""

@@ -29,6 +29,7 @@ class DataKind:
             estimates that need no data; a tensor on the meta device says its dtype too, a dict stands for a dict.
         varies: settings -> whether a training sample differs between epochs; for plans whose data are not there.
         defaults: (model settings, data as given) -> data with what follows from the model, such as sizes.
+        check: (model settings, opened data) -> what does not fit together, one sentence each.
         glance: as `open`, but quick: files need not be checked. For estimates.
     """
 
@@ -39,6 +40,7 @@ class DataKind:
     varies: Callable[[Any], bool] = lambda settings: False
     glance: Callable[[Any, Any], Dataset] | None = None
     defaults: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] | None = None
+    check: Callable[[Any, Dataset], Iterable[str]] = lambda model, dataset: ()
 
 
 @dataclass(frozen=True)

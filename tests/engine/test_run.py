@@ -109,7 +109,7 @@ def test_a_resumed_stage_goes_on_from_its_snapshot_and_not_from_the_start(tmp_pa
     run(plan(stage(epochs=10, snapshot_every=2)), tmp_path / "run", system=TOY, observe=events.append)
 
     (resumed,) = [event for event in events if event["event"] == "resumed"]
-    assert resumed["step"] >= 22
+    assert resumed["step"] >= 2
 
 
 def test_numbers_in_a_plan_of_python_and_text_in_its_file_are_one_plan(tmp_path):

@@ -78,3 +78,10 @@ def test_a_part_from_the_hub_notes_repository_revision_and_file(cache):
     assert (origin.kind, origin.detail["hub"], origin.detail["revision"]) == ("hub", "org/name", SHA)
     assert origin.detail["file"].endswith("model.safetensors")
     assert loaded.module.weight.abs().sum() > 0
+
+
+def test_looking_at_a_plan_asks_the_cache_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+
+    with pytest.raises(WeightsError, match="not in the cache yet; `run` downloads it"):
+        hub_file("org/name", revision="main", file="model.safetensors", download=False)

@@ -3,6 +3,7 @@
 import typer
 
 from gradatim.cli import (
+    classify,
     convert,
     demo,
     evaluate,
@@ -43,6 +44,7 @@ for command in (
     lineage.lineage,
     evaluate.evaluate,
     fuse.fuse,
+    classify.classify,
 ):
     app.command()(command)
 app.add_typer(features.app, name="features")

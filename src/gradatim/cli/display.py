@@ -83,6 +83,9 @@ class RunDisplay:
         self._task = self._progress.add_task(event["stage"], total=event["steps"], figures="")
         self._progress.start()
 
+    def _on_data(self, event: dict[str, Any]) -> None:
+        self._say(f"  data of {event['stage']}: {event['note']}", "yellow")
+
     def _on_features(self, event: dict[str, Any]) -> None:
         which = "" if event["samples"] == "train" else f" of {event['samples']} samples"
         if event["state"] == "begun":

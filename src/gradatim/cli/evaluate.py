@@ -1,4 +1,4 @@
-"""`gradatim evaluate`: how good fused pictures are, beside what needs no network."""
+"""`gradatim evaluate`: how good a model is, by the measures of its system."""
 
 import sys
 import tempfile
@@ -19,9 +19,14 @@ def evaluate(
         ..., metavar="RUN|FILE|FOLDER", help="A run, a file with a model, or a folder of fused pictures."
     ),
     data: list[Path] = typer.Option(
-        [], "--data", help="Folder with vi/ and ir/; default for a run: the pairs that it held out. Repeatable."
+        [], "--data", help="maefuse: folder with vi/ and ir/; default: the pairs that the run held out. Repeatable."
     ),
-    out: Path = typer.Option(None, "--out", "-o", help="Keep the fused pictures of a model in this folder."),
+    out: Path = typer.Option(None, "--out", "-o", help="Folder for pictures: fused ones, or confusion matrices."),
+    set_: list[str] = typer.Option(
+        [], "--set", metavar="PATH=VALUE", help="bombkd: other data than the last stage's: data.root=CLIPS. Repeatable."
+    ),
+    split: str = typer.Option("validate", "--split", help="bombkd: validate, train, or all."),
+    batch_size: int = typer.Option(8, "--batch-size", min=1, help="bombkd: clips at once."),
     overlap: float = typer.Option(0.5, "--overlap", min=0, max=0.9, help="As for `gradatim fuse`."),
     per_image: bool = typer.Option(False, "--per-image", help="Also a row for every picture."),
     data_range: float = typer.Option(255, "--data-range", help="Of SSIM; 2 for comparison with older papers."),
@@ -32,10 +37,17 @@ def evaluate(
     ),
     json: bool = JSON,
 ) -> None:
-    """Measure EN SD SF AG MI MSE PSNR CC SCD VIF Qabf SSIM, with the pixel average and maximum beside them.
+    """Measure a model on data that it has not learned from.
 
-    Example: gradatim evaluate runs/maefuse-1, or: gradatim evaluate fused --data pairs
+    maefuse: EN SD SF AG MI MSE PSNR CC SCD VIF Qabf SSIM, with the pixel average and maximum beside them.
+    bombkd: top-1, top-5, each class, confusion matrix, gates, parameters, latency, with the student alone beside it;
+    AUC of anomaly scores. Example: gradatim evaluate runs/maefuse-1, or: gradatim evaluate fused --data pairs
     """
+    if _system_of(target) == "bombkd":
+        from gradatim.cli.evaluating_clips import evaluate_clips
+
+        evaluate_clips(target, set_, split=split, out=out, batch_size=batch_size, device=device, json=json)
+        return
     with tempfile.TemporaryDirectory(prefix="gradatim-evaluate-") as folder:
         fused, roots = _fused(target, data, out or Path(folder), overlap, device, settings_from(model))
         found = measured(fused, roots, data_range=data_range, base=base)
@@ -45,6 +57,19 @@ def evaluate(
         show_means(found)
         if per_image:
             _show_rows(found)
+
+
+def _system_of(target: Path) -> str:
+    """The system of a run, or of a file that gradatim wrote."""
+    if (target / "plan.yaml").is_file():
+        from gradatim.find import read_plan_document
+
+        return str(read_plan_document(str(target)).tree.get("system"))
+    if target.is_file():
+        from gradatim.weights import header_of, read_weights
+
+        return str(header_of(read_weights(target)).get("system", "maefuse"))
+    return "maefuse"
 
 
 def _fused(

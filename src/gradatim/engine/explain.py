@@ -55,7 +55,7 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
         "model": settings.model_dump(mode="json"),
         "stages": stages,
         "warnings": [f"{document.where(finding.place)}: {finding.message}" for finding in warnings],
-        "unusable": check_sources(resolved.stages, builder),
+        "unusable": check_sources(resolved.stages, builder, download=False),
     }
 
 

@@ -254,11 +254,28 @@ def _target(prefix: Prefix, step: str, values: Sequence[str], found: Mapping[str
         values=tuple(values),
         absent=absent,
         key=key,
-        about={**about, "key": key, "step": step, "absent": absent},
+        about={**about, "key": key, "step": step, "absent": absent, "layouts": _layouts(prefix, call.names.parts)},
         schema=Schema(tuple(fields)),
         parts=call.names.parts,
         payload=sum(_payload(one, flattened[one.name + MASK]) for one in fields if one.ragged),
     )
+
+
+def _layouts(prefix: Prefix, parts: Sequence[str]) -> dict[str, Any]:
+    """What the tokens of parts stand for, of those that can tell: order, then numbers in time, height and width."""
+    found = {}
+    for part in parts:
+        for name, module in {part: prefix.parts[part], **_children(part, prefix.parts[part])}.items():
+            layout = getattr(module, "layout", None)
+            if callable(layout):
+                found[name] = list(layout())
+    return found
+
+
+def _children(part: str, module: nn.Module) -> dict[str, nn.Module]:
+    if not isinstance(module, nn.ModuleDict):
+        return {}
+    return {f"{part}.{name}": child for name, child in module.items()}
 
 
 def _payload(field: Field, mask: Tensor) -> int:
@@ -316,7 +333,8 @@ def _fields_target(prefix: Prefix, given: Sequence[str], stored: int) -> Target 
     ragged = getattr(prefix.samples.dataset, "ragged", ())
     if not fields or any(name in ragged for name in fields):
         return None
-    found = flat(next(prefix.samples.batches(fields, [[0]])))
+    batch = next(prefix.samples.batches(fields, [[0]]))
+    found = flat({name: batch[name] for name in fields})
     if not all(isinstance(value, Tensor) for value in found.values()):
         return None
     schema = Schema(
@@ -416,14 +434,22 @@ def _seconds_per_sample(prefix: Prefix, targets: Sequence[Target]) -> float:
 
 def check_room(stage: Stage, cost: Cost, folder: Path) -> None:
     """Raise DataError where the stores of a stage do not fit the disk, with the ways out."""
-    if cost.missing > 0.97 * cost.free:
-        need, free = cost.missing / 1e9, cost.free / 1e9
-        raise DataError(
-            f"stage {stage.name!r}: its features need {need:.2f} GB in {folder}, where {free:.2f} GB are free. Two "
+    wrong = no_room(f"stage {stage.name!r}", cost.missing, folder)
+    if wrong:
+        raise DataError(wrong[0])
+
+
+def no_room(what: str, needed: int, folder: Path) -> list[str]:
+    """What to do where features of so many bytes do not fit the disk of a folder; nothing where they do."""
+    free = shutil.disk_usage(folder).free
+    if needed > 0.97 * free:
+        return [
+            f"{what}: the features need {needed / 1e9:.2f} GB in {folder}, where {free / 1e9:.2f} GB are free. Two "
             "ways out: make them smaller or do without (`cache: {dtype: float16}` halves float32; `cache: off` "
             "computes them for every batch), or find room (GRADATIM_FEATURES names a folder on another disk; "
             "`gradatim features prune --keep 20GB` removes the oldest)"
-        )
+        ]
+    return []
 
 
 def views_of(stage: Stage, dataset: Dataset, *, training: bool) -> int | None:

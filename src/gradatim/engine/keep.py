@@ -1,6 +1,6 @@
 """The feeds of a stage: what is kept of its training and validation samples, filled where needed, and proved."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +19,6 @@ from gradatim.engine.features import (
     check_room,
     cost_of,
     pays,
-    stored_parts,
     targets_of,
     views_of,
 )
@@ -29,6 +28,7 @@ from gradatim.features.shelf import Shelf
 from gradatim.plan.graph import kept_values
 from gradatim.plan.stage import Stage
 from gradatim.system import System
+from gradatim.task import Call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,11 +173,25 @@ def open_feeds(keeping: Keeping, order: BatchOrder, shelf: Shelf | None = None) 
 
 
 def _idle(keeping: Keeping, found: Mapping[str, Feed]) -> frozenset[str]:
+    """Parts that neither training nor validation runs any more."""
     if "train" not in found:
         return frozenset()
-    task, names = keeping.system.task_of(keeping.stage), found["train"].names
-    kept = [call.names.name for call in task.steps if set(call.names.makes) & set(names)]
-    return stored_parts(task, kept, keeping.system.wants(keeping.stage.loss_names()))
+    stage, task = keeping.stage, keeping.system.task_of(keeping.stage)
+
+    def running(names: Sequence[str], feed: Feed | None) -> frozenset[str]:
+        want = keeping.system.wants(names)
+        return parts_of(task.given(feed.names if feed else ()).chosen(want))
+
+    used = parts_of(task.chosen(keeping.system.wants(stage.loss_names())))
+    still = running(stage.loss_names(), found["train"])
+    if stage.validation:
+        still |= running((stage.validation.metric,), found.get("validate"))
+    return used - still
+
+
+def parts_of(calls: Iterable[Call]) -> frozenset[str]:
+    """Parts that steps use."""
+    return frozenset(part for call in calls for part in call.names.parts)
 
 
 class Teller:

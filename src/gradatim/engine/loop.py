@@ -171,7 +171,7 @@ class Loop:
             driver.norms += torch.nn.utils.clip_grad_norm_(driver.parameters, clip)
         driver.set_rate(step, self.state.counters.lr_scale)
         driver.optimizer.step()
-        driver.optimizer.zero_grad(set_to_none=True)
+        driver.clear_gradients()
 
     def _batches_of(self, step: int) -> tuple[int, int]:
         """(number of a step's first batch, number of its batches)."""
@@ -205,7 +205,7 @@ class Loop:
             only_learns(driver.turn, work.computation.turns, work.parts)
             self._backward(driver, values, 1)
             unreached += check_reached(work.stage.name, named_trained(work.parts, driver.turn.training), work.parts)
-            driver.optimizer.zero_grad(set_to_none=True)
+            driver.clear_gradients()
             driver.sums.zero_()
         for module in self.state.modules.values():
             module.requires_grad_(True)

@@ -1,4 +1,7 @@
-"""Memory of a stage, estimated without allocating any: the task runs on tensors that have shapes only."""
+"""Memory of a stage, estimated before any is allocated: the task runs on tensors that have shapes only.
+
+Small models run on two samples of zeros instead, since torch loads its compiler to compute with shapes.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -8,7 +11,7 @@ from torch import Tensor, nn
 
 from gradatim.engine.build import converted_options, outline_part
 from gradatim.engine.module import build_computation
-from gradatim.engine.outlook import meta_field
+from gradatim.engine.outlook import blank_field, is_light, zeros_of
 from gradatim.errors import GradatimError
 from gradatim.parts import named_trained, set_trainable
 from gradatim.plan.stage import Stage
@@ -82,6 +85,9 @@ def _activations(
     shapes: Mapping[str, Any],
 ) -> int | None:
     """Bytes that a forward pass keeps for its backward pass, parameters not counted."""
+    batch, device = stage.batch_size, "meta"
+    if is_light(parts, shapes):
+        parts, batch, device = materialized(parts, stage), min(2, stage.batch_size), "cpu"
     computation = build_computation(system, stage, options, parts)
     weights = {id(p) for part in parts.values() for p in part.parameters()}
     kept: dict[int, int] = {}
@@ -95,7 +101,7 @@ def _activations(
 
     found: dict[str, Any] = {**parts, "generator": torch.Generator()}
     try:
-        found |= {n: meta_field(shapes[n], stage.batch_size) for n in computation.fields if n in shapes}
+        found |= {n: blank_field(shapes[n], batch, device) for n in computation.fields if n in shapes}
         with torch.no_grad():
             for names, step in computation.prefix:
                 store(found, names, step(found))
@@ -106,4 +112,11 @@ def _activations(
         raise
     except (RuntimeError, NotImplementedError, TypeError, ValueError, KeyError):
         return None
-    return sum(kept.values())
+    return sum(kept.values()) * stage.batch_size // batch
+
+
+def materialized(parts: Mapping[str, nn.Module], stage: Stage) -> dict[str, nn.Module]:
+    """Copies of outlined parts on the CPU, full of zeros, frozen as the stage asks."""
+    found = zeros_of(parts)
+    set_trainable(found, stage.trained())
+    return found

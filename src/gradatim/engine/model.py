@@ -28,12 +28,14 @@ class Model:
         settings: sizes of the parts.
         parts: in evaluation mode, by name.
         lineage: of each part.
+        classes: names of the classes of the data that it was trained on last, where they have any.
     """
 
     system: System
     settings: Any
     parts: Mapping[str, nn.Module]
     lineage: Mapping[str, Lineage]
+    classes: tuple[str, ...] = ()
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the parts; returns this model."""
@@ -112,7 +114,8 @@ def _from_own(files: Sequence[Weights], system: System | None) -> Model:
             lineage[name] = Lineage.from_json(told[name])
             if lineage[name].digest != part_digest(parts[name]):
                 raise WeightsError(f"{weights.path}: part {name!r} is not what its lineage says; the file was changed")
-    return Model(system=system, settings=settings, parts=_ready(parts), lineage=lineage)
+    classes = tuple(header.get("classes", ()))
+    return Model(system=system, settings=settings, parts=_ready(parts), lineage=lineage, classes=classes)
 
 
 def _from_foreign(weights: Weights, system: System, given: dict[str, Any], layout: str | None) -> Model:

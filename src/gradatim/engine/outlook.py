@@ -1,5 +1,6 @@
 """What a stage will keep in feature stores, told before anything runs: values, bytes, time."""
 
+import copy
 import math
 import shutil
 import time
@@ -20,6 +21,7 @@ from gradatim.plan.graph import fields_of, kept_values
 from gradatim.plan.stage import Stage
 from gradatim.system import System
 
+_LIGHT = 4_000_000
 _TIMED = 60_000_000
 """Values in the frozen parts up to which a plan's table times a sample; `gradatim features --estimate` always does."""
 
@@ -95,18 +97,29 @@ def _why_not(system: System, stage: Stage, dataset: Dataset | None) -> str | Non
     return None
 
 
+def kept_bytes(system: System, stage: Stage, settings: Any, outlines: Mapping[str, nn.Module]) -> int | None:
+    """Bytes of the values of one training sample that a stage keeps; None where that cannot be told."""
+    values = kept_values(system.task_of(stage).names, stage.trained(), system.wants(stage.loss_names()))
+    data = system.data.settings.model_validate(dict(stage.data))
+    named = [value for one in values.values() for value in one]
+    return outlined_bytes(system, stage, outlines, system.data.shapes(data, settings), named)
+
+
 def outlined_bytes(
     system: System, stage: Stage, outlines: Mapping[str, nn.Module], shapes: Mapping[str, Any], values: list[str]
 ) -> int | None:
     """Bytes of these values of one sample, found on tensors that have shapes only; None where a step cannot run so."""
     task = system.task_of(stage)
     fields = fields_of(task.names, values, offered=system.offered(stage))
+    parts, device = {part: outlines[part] for call in task.chosen(values) for part in call.names.parts}, "meta"
+    if is_light(parts, shapes):
+        parts, device = zeros_of(parts), "cpu"
     try:
-        sample = {name: meta_field(shapes[name], 1) for name in fields if name in shapes}
+        sample = {name: blank_field(shapes[name], 1, device) for name in fields if name in shapes}
         with torch.no_grad():
-            for part in outlines.values():
+            for part in parts.values():
                 part.eval()
-            found = task.compute(outlines, sample, want=values, options=converted_options(system, stage))
+            found = task.compute(parts, sample, want=values, options=converted_options(system, stage))
     except (GradatimError, RuntimeError, NotImplementedError, TypeError, ValueError, KeyError):
         return None
     asked = stage.cache.dtype
@@ -116,18 +129,43 @@ def outlined_bytes(
     )
 
 
-def meta_field(shape: Any, batch: int) -> Any:
-    """A field of a batch on the meta device.
+def blank_field(shape: Any, batch: int, device: str) -> Any:
+    """A field of a batch, all zeros.
 
     Args:
         shape: of one sample's field; a tensor stands for its shape and dtype, a dict for a dict of fields.
         batch: number of samples.
+        device: `meta` for shapes alone.
     """
     if isinstance(shape, Mapping):
-        return {name: meta_field(one, batch) for name, one in shape.items()}
+        return {name: blank_field(one, batch, device) for name, one in shape.items()}
     if isinstance(shape, Tensor):
-        return torch.empty(batch, *shape.shape, dtype=shape.dtype, device="meta")
-    return torch.empty(batch, *shape, device="meta")
+        return torch.zeros(batch, *shape.shape, dtype=shape.dtype, device=device)
+    return torch.zeros(batch, *shape, device=device)
+
+
+def is_light(parts: Mapping[str, nn.Module], shapes: Mapping[str, Any]) -> bool:
+    """Whether parts and samples are so small that computing with numbers is quicker than with shapes alone."""
+    values = sum(array.numel() for part in parts.values() for array in part.state_dict().values())
+    return values <= _LIGHT and sum(_numel(shape) for shape in shapes.values()) <= _LIGHT // 4
+
+
+def _numel(shape: Any) -> int:
+    if isinstance(shape, Mapping):
+        return sum(_numel(one) for one in shape.values())
+    return math.prod(shape.shape if isinstance(shape, Tensor) else shape)
+
+
+def zeros_of(outlines: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
+    """Copies of parts of the meta device on the CPU, full of zeros."""
+    arrays: dict[int, Any] = {}
+    for part in outlines.values():
+        for weight in part.parameters():
+            arrays[id(weight)] = nn.Parameter(torch.zeros(weight.shape, dtype=weight.dtype), weight.requires_grad)
+        for buffer in part.buffers():
+            arrays[id(buffer)] = torch.zeros(buffer.shape, dtype=buffer.dtype)
+    # What stands in the memo is taken instead of a copy.
+    return {name: copy.deepcopy(part, arrays) for name, part in outlines.items()}
 
 
 def _timed(

@@ -9,15 +9,18 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.data.dataset import Dataset
-from gradatim.engine.build import settings_of, settled, unknown_children
+from gradatim.engine.build import outline_part, settings_of, settled, unknown_children
 from gradatim.engine.device import Place, this_place
+from gradatim.engine.features import no_room
 from gradatim.engine.keep import kept_views
 from gradatim.engine.loop import Observer, Tick
 from gradatim.engine.memory import shape_problems
+from gradatim.engine.outlook import kept_bytes
 from gradatim.engine.sources import Builder, check_sources, load_sources
 from gradatim.engine.stage import StageJob, run_stage, used_parts
 from gradatim.engine.store import PartStore
 from gradatim.errors import DataError, GradatimError, PlanError, RunError, WeightsError, unknown
+from gradatim.features.shelf import Shelf
 from gradatim.files import write_text
 from gradatim.find import code_digest, find_system
 from gradatim.plan import Document, Finding, Plan, Stage, StageSource, check, interpret, raise_all, write_yaml
@@ -237,12 +240,30 @@ def _check_before(state: _Run) -> None:
         try:
             opened = state.data[stage.name] = open_data(state.system, stage)
             kept_views(state.system, stage, opened.train)
+            misfits = state.system.data.check(state.builder.settings, opened.train)
+            wrong += [f"stage {stage.name!r}: {line}" for line in misfits]
         except DataError as error:
             wrong.append(f"stage {stage.name!r}: {error}")
         except PlanError as error:
             wrong.append(str(error))
+    if not wrong:
+        wrong += _room_problems(state, ahead)
     if wrong:
         raise SourceError("\n".join(dict.fromkeys(wrong)))
+
+
+def _room_problems(state: _Run, stages: Sequence[Stage]) -> list[str]:
+    """Whether the features of all stages ahead find room; stores that are there already may be theirs."""
+    shelf, needed = Shelf(), 0
+    outlines = {part: outline_part(state.system, state.builder.settings, part) for part in state.system.parts}
+    for stage in stages:
+        train = state.data[stage.name].train
+        views = kept_views(state.system, stage, train)
+        if views is not None:
+            size = kept_bytes(state.system, stage, state.builder.settings, outlines)
+            needed += (size or 0) * len(train) * views
+    there = sum(entry.bytes for entry in shelf.entries())
+    return no_room("all stages", needed - there, shelf.existing_folder())
 
 
 class SourceError(DataError, WeightsError):
@@ -325,6 +346,8 @@ def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict
         _link(twin, folder)
         return _take_finished(state, stage, folder / "stage.json", store)
     opened = state.data[stage.name]
+    for note in dict.fromkeys((*getattr(opened.train, "notes", ()), *getattr(opened.validate, "notes", ()))):
+        state.observe({"event": "data", "stage": stage.name, "step": 0, "note": note})
     job = StageJob(
         system=state.system,
         stage=stage,
@@ -401,6 +424,7 @@ def _write_model(state: _Run, store: PartStore) -> None:
         "system": state.system.name,
         "model": state.builder.settings.model_dump(mode="json"),
         "stage": state.plan.stages[-1].name,
+        "classes": list(getattr(state.data[state.plan.stages[-1].name].train, "classes", ())),
         "lineage": {name: lineage.to_json() for name, lineage in lineages.items()},
     }
     write_weights(state.folder.model, {name: store.module(name).state_dict() for name in lineages}, header)

@@ -139,8 +139,14 @@ def missing_children(stage: Stage, root: str, module: nn.Module) -> list[str]:
     return wrong
 
 
-def check_sources(stages: Sequence[Stage], builder: Builder) -> list[str]:
-    """What is wrong with the files that stages take weights from; nothing is loaded or changed."""
+def check_sources(stages: Sequence[Stage], builder: Builder, *, download: bool = True) -> list[str]:
+    """What is wrong with the files that stages take weights from; nothing is loaded or changed.
+
+    Args:
+        stages: resolved.
+        builder: of parts.
+        download: whether files of the hub may be fetched; else those that are not cached are told.
+    """
     wrong: list[str] = []
     for stage in stages:
         for root in children_of(name for name in stage.init if "." in name):
@@ -149,7 +155,7 @@ def check_sources(stages: Sequence[Stage], builder: Builder) -> list[str]:
             continue
         for path, group in by_file(stage.init).items():
             try:
-                weights = read_weights(_located(path, group))
+                weights = read_weights(_located(path, group, download=download))
                 wishes = [_wish(part, source, _inside(part, builder.outline)) for part, source in group.items()]
                 table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
                 _check_settings(weights, table, group, builder)
@@ -174,10 +180,10 @@ def by_file(init: Mapping[str, Source]) -> dict[tuple[Any, ...], dict[str, Any]]
     return groups
 
 
-def _located(key: tuple[Any, ...], group: Mapping[str, Any]) -> Path:
+def _located(key: tuple[Any, ...], group: Mapping[str, Any], *, download: bool = True) -> Path:
     source = next(iter(group.values()))
     if isinstance(source, HubSource):
-        return hub_file(source.hub, revision=source.revision, file=source.file)
+        return hub_file(source.hub, revision=source.revision, file=source.file, download=download)
     if isinstance(source, RunSource):
         return weights_in_run(source.run, source.stage, source.part or next(iter(group)))
     return Path(source.checkpoint)

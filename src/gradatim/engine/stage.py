@@ -111,6 +111,8 @@ def run_stage(job: StageJob, store: PartStore, introduced: tuple[str, ...]) -> d
     finally:
         writer.finish()
         feeds.close()
+    for part in feeds.parts:
+        parts[part].to(job.place.device)
     _compile(job.stage, parts, undo=True)
     proofs = _proofs(job, loop, parts, before)
     _note_lineage(job, loop, store, parts)

@@ -108,3 +108,26 @@ def _value(node: yaml.Node, place: Place, lines: dict[Place, int], twice: list[s
 def write_yaml(tree: Any) -> str:
     """Text that `parse` reads back, keys in their order."""
     return str(yaml.safe_dump(tree, sort_keys=False, allow_unicode=True, width=120))
+
+
+def plain(value: Any) -> Any:
+    """What text means where no type says what is asked for: a number, true or false, nothing, or the text itself.
+
+    Args:
+        value: a scalar of a file, or lists and mappings of such; values that are no text stay as they are.
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(one) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(one) for one in value]
+    if not isinstance(value, str):
+        return value
+    words = {"true": True, "false": False, "null": None, "none": None}
+    if value.lower() in words:
+        return words[value.lower()]
+    for kind in (int, float):
+        try:
+            return kind(value)
+        except ValueError:
+            continue
+    return value

@@ -5,10 +5,16 @@ from pathlib import Path
 from gradatim.errors import MissingExtraError, WeightsError
 
 
-def hub_file(repo: str, *, revision: str, file: str) -> Path:
+def hub_file(repo: str, *, revision: str, file: str, download: bool = True) -> Path:
     """Path of a repository's file in the local cache; downloaded where it is absent and the hub may be reached.
 
     `HF_HOME`, `HF_HUB_CACHE` and `HF_HUB_OFFLINE` are honored by huggingface_hub itself.
+
+    Args:
+        repo: owner and name.
+        revision: branch, tag or commit.
+        file: in the repository.
+        download: whether the hub may be asked; else only the cache is looked at.
 
     Raises:
         MissingExtraError: huggingface_hub is not installed.
@@ -20,7 +26,17 @@ def hub_file(repo: str, *, revision: str, file: str) -> Path:
     except ImportError as error:
         raise MissingExtraError("huggingface_hub", "hub", "a `hub:` source") from error
     try:
-        return Path(hf_hub_download(repo, file, revision=revision))
-    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
-        first = str(error).strip().split("\n")[0]
-        raise WeightsError(f"hub repository {repo!r}, revision {revision!r}, file {file!r}: {first}") from error
+        return Path(hf_hub_download(repo, file, revision=revision, local_files_only=not download))
+    except LocalEntryNotFoundError as error:
+        if download:
+            raise WeightsError(_wording(repo, revision, file, str(error))) from error
+        raise WeightsError(
+            f"hub repository {repo!r}, revision {revision!r}, file {file!r}: not in the cache yet; `run` downloads it"
+        ) from error
+    except (HfHubHTTPError, HFValidationError, OSError) as error:
+        raise WeightsError(_wording(repo, revision, file, str(error))) from error
+
+
+def _wording(repo: str, revision: str, file: str, reason: str) -> str:
+    first = reason.strip().split("\n")[0]
+    return f"hub repository {repo!r}, revision {revision!r}, file {file!r}: {first}"

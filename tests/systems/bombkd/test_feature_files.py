@@ -150,7 +150,7 @@ def test_samples_have_the_fields_of_the_settings_in_every_form(tmp_path):
     for path in write_all_forms(tmp_path, made):
         data = open_features(FeatureSettings(root=path), "train")
         assert data.fields == ("student_tokens", "teacher_tokens", "label")
-        assert (len(data), data.ragged, data.teachers) == (7, ("student",), ("a/b", "c"))
+        assert (len(data), data.ragged, data.teachers) == (7, ("student_tokens",), ("a/b", "c"))
         for sample, record in zip(samples(data), made, strict=True):
             assert sample["student_tokens"].dtype == torch.float32
             np.testing.assert_array_equal(sample["student_tokens"], record.student.astype(np.float32))

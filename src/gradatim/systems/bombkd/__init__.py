@@ -6,7 +6,7 @@ from gradatim.systems.bombkd.losses import LOSSES
 from gradatim.systems.bombkd.metrics import METRICS
 from gradatim.systems.bombkd.model import PARTS, BombKDSettings, sizes_of
 from gradatim.systems.bombkd.recipes import RECIPES, RULES
-from gradatim.systems.bombkd.samples import SampleSettings, open_samples, sample_shapes, with_views
+from gradatim.systems.bombkd.samples import SampleSettings, misfits, open_samples, sample_shapes, with_views
 from gradatim.systems.bombkd.steps import TASKS
 
 SYSTEM = System(
@@ -22,6 +22,7 @@ SYSTEM = System(
         fields=lambda settings: settings.fields,
         shapes=sample_shapes,
         defaults=with_views,
+        check=misfits,
     ),
     fields=("student_clip", "teacher_clips", "student_tokens", "teacher_tokens", "label", "frame_labels"),
     metrics=METRICS,

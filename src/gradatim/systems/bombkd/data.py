@@ -12,12 +12,13 @@ import numpy as np
 import torch
 import xxhash
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 from torch import Tensor
 from torch.nn import functional
 
 from gradatim.data.video import frame_indices
 from gradatim.errors import DataError, problems, unknown
+from gradatim.plan.text import plain
 from gradatim.systems.bombkd.datasets import Labels, Listing, check_options, dataset_name, list_clips
 from gradatim.systems.bombkd.datasets.listing import read_lines
 from gradatim.systems.bombkd.sources import (
@@ -97,6 +98,12 @@ class ClipSettings(BaseModel):
     seed: NonNegativeInt = 0
     skip_corrupt: tuple[str, ...] | Path = ()
     check: Check = "headers"
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _typed(cls, value: Any) -> Any:
+        """Options of a reader have no types here, and a file's numbers are text."""
+        return plain(value) if isinstance(value, Mapping) else value
 
     @model_validator(mode="after")
     def _agree(self) -> "ClipSettings":

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, PositiveInt, field_validator, model_
 from torch import nn
 
 from gradatim.errors import PlanError, WeightsError
+from gradatim.plan.text import plain
 from gradatim.systems.bombkd.backbones import build_backbone
 from gradatim.systems.bombkd.names import FAMILIES, IDENTITY, find_backbone
 from gradatim.systems.bombkd.parts.classifier import LinearHead
@@ -46,6 +47,12 @@ class BackboneSettings(BaseModel):
     @classmethod
     def _name_alone(cls, data: Any) -> Any:
         return {"name": data} if isinstance(data, str) else data
+
+    @field_validator("config", mode="before")
+    @classmethod
+    def _typed(cls, value: Any) -> Any:
+        """Fields of a configuration have no types here, and a file's numbers are text."""
+        return plain(value) if isinstance(value, Mapping) else value
 
     @field_validator("name")
     @classmethod
@@ -136,6 +143,12 @@ class BombKDSettings(BaseModel):
     projection_width: PositiveInt = 128
     probe: Literal["self_residual", "linear"] = "self_residual"
     profile: Profile = "original"
+
+    @field_validator("converter_options", mode="before")
+    @classmethod
+    def _typed(cls, value: Any) -> Any:
+        """Options of a kind have no types here, and a file's numbers are text."""
+        return plain(value) if isinstance(value, Mapping) else value
 
     @field_validator("teachers", mode="before")
     @classmethod

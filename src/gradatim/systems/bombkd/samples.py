@@ -57,6 +57,15 @@ def open_samples(settings: SampleSettings, split: Split) -> Dataset:
     return open_clips(settings, split)
 
 
+def misfits(model: BombKDSettings, dataset: Dataset) -> list[str]:
+    """Labels that the model has no class for; without this, clips of these classes would teach nothing in silence."""
+    classes = getattr(dataset, "classes", ())
+    if model.class_count and len(classes) > model.class_count:
+        advice = f"set `model: {{classes: {len(classes)}}}`"
+        return [f"the data have {len(classes)} classes, the model {model.class_count}; {advice}"]
+    return []
+
+
 def sample_shapes(settings: SampleSettings, model: BombKDSettings) -> dict[str, Any]:
     """Shape and type of each field without reading anything; stored features are told by the model's widths."""
     if settings.features is not None:

@@ -18,26 +18,43 @@ from gradatim.task import makes
 
 Tokens = dict[str, Tensor]
 Order = Literal["own", "thw"]
+Pool = Literal["none", "space", "time", "clip"]
+"""Mean of tokens over the places of a time step, over the time of a place, or over everything."""
 
 
 @makes("student_tokens")
-def see(student: nn.Module, student_clip: Tensor, *, order: Order = "own") -> Tensor:
-    """Tokens of the student, (B, T, 3, H, W) -> (B, N, D); `order: thw` puts time first whatever its own order."""
-    return _seen(student, student_clip, order)
+def see(student: nn.Module, student_clip: Tensor, *, order: Order = "own", pool: Pool = "none") -> Tensor:
+    """Tokens of the student, (B, T, 3, H, W) -> (B, N, D).
+
+    Args:
+        student: backbone.
+        student_clip: uint8, resized and cut.
+        order: `thw` puts time first whatever the backbone's own order.
+        pool: `space` keeps one token a time step, `time` one a place, `clip` one in all: features of a hundredth of
+            the size.
+    """
+    return _seen(student, student_clip, order, pool)
 
 
 @makes("teacher_tokens")
-def teach(teachers: nn.ModuleDict, teacher_clips: Tokens, *, order: Order = "own") -> Tokens:
-    """Tokens of each teacher, (B, T_i, 3, H_i, W_i) -> (B, N_i, D_i); order as for `see`."""
-    return {name: _seen(teacher, teacher_clips[name], order) for name, teacher in teachers.items()}
+def teach(teachers: nn.ModuleDict, teacher_clips: Tokens, *, order: Order = "own", pool: Pool = "none") -> Tokens:
+    """Tokens of each teacher, (B, T_i, 3, H_i, W_i) -> (B, N_i, D_i); options as for `see`."""
+    return {name: _seen(teacher, teacher_clips[name], order, pool) for name, teacher in teachers.items()}
 
 
-def _seen(backbone: nn.Module, clip: Tensor, order: Order) -> Tensor:
+def _seen(backbone: nn.Module, clip: Tensor, order: Order, pool: Pool) -> Tensor:
     tokens: Tensor = backbone(clip)
-    if order == "own":
+    if order == "own" and pool == "none":
         return tokens
-    layout: Any = backbone.layout
-    return reorder(tokens, layout(clip.shape[1]), order)
+    own: Any = backbone.layout
+    layout = own(clip.shape[1])
+    if pool == "none":
+        return reorder(tokens, layout, "thw")
+    _, times, height, width = layout
+    grid: Tensor = reorder(tokens, layout, "thw").reshape(len(tokens), times, height * width, -1)
+    axes: tuple[int, ...] = {"space": (2,), "time": (1,), "clip": (1, 2)}[pool]
+    pooled: Tensor = grid.mean(axes)
+    return pooled if pooled.dim() == 3 else pooled.unsqueeze(1)
 
 
 @makes("translated", "translated_mask")

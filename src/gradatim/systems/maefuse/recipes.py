@@ -150,6 +150,8 @@ def _own_encoder(steps: Mapping[str, int], *, batch_size: int) -> Plan:
         "schedule": {"cosine": {"warmup": 20}},
     }  # fmt: skip
     fresh = dict.fromkeys(("encoder", "decoder", "mask_token"), "fresh")
+    # The crops of a few epochs, kept: the encoder does not learn here, and more views teach these stages no more.
+    mean: dict[str, Any] = {"steps": steps["mean"], "cache": {"views": 2}}
     pixels: dict[str, Any] = {"task": "reconstruct", "losses": {"reconstruction": 1}, "data": images}
     return Plan(
         system="maefuse",
@@ -173,7 +175,7 @@ def _own_encoder(steps: Mapping[str, int], *, batch_size: int) -> Plan:
                 init={"cfm": "fresh"},
                 train=("cfm",),
                 losses={"pattern_mean": 1},
-                steps=steps["mean"],
+                **mean,
             ),
             Stage(
                 name="mfm-mean",
@@ -181,7 +183,7 @@ def _own_encoder(steps: Mapping[str, int], *, batch_size: int) -> Plan:
                 init={"mfm": "fresh"},
                 train=("mfm",),
                 losses={"fused_mean": 1},
-                steps=steps["mean"],
+                **mean,
             ),
             Stage(
                 name="joint",
