@@ -11,6 +11,13 @@ COMMANDS = sorted({words.partition(" ")[0] for words in all_commands()})
 EVERY = sorted({*COMMANDS, *all_commands()})
 # Arguments of a call that works in the prepared folder, for every command that knows --json.
 WITH_JSON = {
+    "analyze classify": ["--train", "features", "--test", "features"],
+    "analyze export": ["features", "-o", "OUT"],
+    "analyze import": ["features", "-o", "OUT"],
+    "analyze inspect": ["features"],
+    "analyze labels": ["features"],
+    "analyze plot": ["features", "-o", "OUT.png"],
+    "classify": ["watched", "clips"],
     "convert": ["runs/maefuse-1", "OUT.safetensors"],
     "evaluate": ["runs/maefuse-1"],
     "features compute": ["maefuse/demo", *sets(*DEMO), "--estimate"],
@@ -40,7 +47,7 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 13
+    assert len(COMMANDS) == 15
 
 
 @pytest.mark.parametrize("command", WITH_JSON)
