@@ -13,7 +13,7 @@ INVENTORY = {
     "classify": "batch_size device json model top videos",
     "convert": "force json layout model out source system",
     "demo": "folder pairs set",
-    "evaluate": "base data data_range device json model out overlap per_image target",
+    "evaluate": "base batch_size data data_range device json model out overlap per_image set split target",
     "features compute": "allow device estimate json plan set stage workers",
     "features list": "json",
     "features prune": "json keep",
