@@ -55,6 +55,14 @@ def test_what_is_not_there_is_named_with_repository_revision_and_file(cache, rep
     assert "\n" not in message
 
 
+def test_an_older_repository_holds_its_arrays_in_another_file(cache):
+    (cache / "model.safetensors").rename(cache / "pytorch_model.bin")
+
+    assert hub_file("org/name", revision=SHA, file="model.safetensors") == cache / "pytorch_model.bin"
+    with pytest.raises(WeightsError, match=r"file 'other\.safetensors'"):
+        hub_file("org/name", revision=SHA, file="other.safetensors")
+
+
 def test_without_the_package_the_line_to_install_it_is_given(monkeypatch):
     monkeypatch.setitem(sys.modules, "huggingface_hub", None)
 

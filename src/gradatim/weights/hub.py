@@ -4,6 +4,9 @@ from pathlib import Path
 
 from gradatim.errors import MissingExtraError, WeightsError
 
+_OLDER = {"model.safetensors": ("pytorch_model.bin",)}
+"""Names under which older repositories hold the same arrays."""
+
 
 def hub_file(repo: str, *, revision: str, file: str, download: bool = True) -> Path:
     """Path of a repository's file in the local cache; downloaded where it is absent and the hub may be reached.
@@ -13,7 +16,7 @@ def hub_file(repo: str, *, revision: str, file: str, download: bool = True) -> P
     Args:
         repo: owner and name.
         revision: branch, tag or commit.
-        file: in the repository.
+        file: in the repository; where it has no `model.safetensors`, its `pytorch_model.bin` is taken.
         download: whether the hub may be asked; else only the cache is looked at.
 
     Raises:
@@ -22,21 +25,27 @@ def hub_file(repo: str, *, revision: str, file: str, download: bool = True) -> P
     """
     try:
         from huggingface_hub import hf_hub_download
-        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+        from huggingface_hub.errors import (
+            EntryNotFoundError,
+            HfHubHTTPError,
+            HFValidationError,
+            LocalEntryNotFoundError,
+        )
     except ImportError as error:
         raise MissingExtraError("huggingface_hub", "hub", "a `hub:` source") from error
-    try:
-        return Path(hf_hub_download(repo, file, revision=revision, local_files_only=not download))
-    except LocalEntryNotFoundError as error:
-        if download:
-            raise WeightsError(_wording(repo, revision, file, str(error))) from error
-        raise WeightsError(
-            f"hub repository {repo!r}, revision {revision!r}, file {file!r}: not in the cache yet; `run` downloads it"
-        ) from error
-    except (HfHubHTTPError, HFValidationError, OSError) as error:
-        raise WeightsError(_wording(repo, revision, file, str(error))) from error
-
-
-def _wording(repo: str, revision: str, file: str, reason: str) -> str:
+    wrong: Exception | None = None
+    reason, asked = "", download
+    for name in (file, *_OLDER.get(file, ())):
+        try:
+            return Path(hf_hub_download(repo, name, revision=revision, local_files_only=not asked))
+        except EntryNotFoundError as error:
+            reason, wrong = reason or str(error), wrong or error
+            # A hub that was out of reach once is not asked again.
+            asked = asked and not isinstance(error, LocalEntryNotFoundError)
+        except (HfHubHTTPError, HFValidationError, OSError) as error:
+            reason, wrong = reason or str(error), wrong or error
+            break
+    if not download and isinstance(wrong, LocalEntryNotFoundError):
+        reason = "not in the cache yet; `run` downloads it"
     first = reason.strip().split("\n")[0]
-    return f"hub repository {repo!r}, revision {revision!r}, file {file!r}: {first}"
+    raise WeightsError(f"hub repository {repo!r}, revision {revision!r}, file {file!r}: {first}") from wrong
