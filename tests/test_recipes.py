@@ -6,33 +6,61 @@ from commandline import worked
 from gradatim import explain, find_system, run, system_names
 from gradatim.find import read_plan_document
 from gradatim.plan import override
+from systems.bombkd.trees import TREES
 from tiny import MODEL, authors_files, scenes, sets
+from tiny_bombkd import STUDENT, tiny_teacher
 
 RECIPES = [f"{name}/{recipe}" for name in system_names() for recipe in find_system(name).recipes]
 MODES = [name for name in RECIPES if name.startswith("maefuse/train_")]
+VIDEO = [name for name in RECIPES if name.startswith("bombkd/")]
+DATA = {"UCF101": "ucf101", "breakfast": "breakfast", "UCF-Crime": "ucf-crime"}
+"""Folder that the video recipes name -> data set."""
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Scenes, and files under the names that the recipes give them."""
+    """Scenes and little videos, and files under the names that the recipes give them."""
     folder = tmp_path_factory.mktemp("recipes")
     scenes(folder / "data")
     authors_files(folder)
+    for name, dataset in DATA.items():
+        TREES[dataset](folder / "data" / name)
     return folder
 
 
 def changes(name):
-    """What makes a recipe tiny; the modes start from the authors' files, which ask for the authors' attention."""
+    """What makes a recipe tiny."""
+    return video_changes(name) if name in VIDEO else picture_changes(name)
+
+
+def video_changes(name):
+    """Backbones from their configurations, with fresh weights instead of those of the hub."""
+    tree = read_plan_document(name).tree
+    teachers = tree["model"].get("teachers", ())
+    fresh = []
+    for stage in tree["stages"]:
+        parts = dict.fromkeys(part.partition(".")[0] for part in stage["init"])
+        fresh.append(f"stages.{stage['name']}.init={{{', '.join(f'{part}: fresh' for part in parts)}}}")
+    model = {"student": STUDENT, "teachers": {teacher: tiny_teacher(teacher) for teacher in teachers}}
+    own = ["defaults.data.options={count: 28, validate_count: 14, frames: 6}"] if name.endswith("/motion") else []
+    sizes = [f"model.{part}={settings}".replace("'", "") for part, settings in model.items() if settings]
+    batches = [f"stages.{stage['name']}.batch_size=2" for stage in tree["stages"]]
+    return [*sizes, *fresh, *own, *batches]
+
+
+def picture_changes(name):
+    """Small transformers; the modes start from the authors' files, which ask for the authors' attention."""
     model = {**MODEL, **({"attention_axis": "batch"} if name in MODES else {})}
     own = ["defaults.data.size=16"] if name in MODES or name.endswith("/paper") else ["defaults.data.crop=16"]
     return [f"model={model}".replace("'", ""), "defaults.batch_size=2", *own]
 
 
 def test_the_recipes_that_there_are():
-    assert len(RECIPES) == 12
+    assert len(RECIPES) == 18
     assert len(MODES) == 9
-    assert {name.partition("/")[2] for name in RECIPES} - {name.partition("/")[2] for name in MODES} == {
-        "demo", "small", "paper"
+    assert {name for name in RECIPES if name not in MODES} == {
+        "maefuse/demo", "maefuse/small", "maefuse/paper", "bombkd/motion", "bombkd/converters", "bombkd/fusion",
+        "bombkd/paper", "bombkd/vad", "bombkd/probe",
     }  # fmt: skip
 
 

@@ -1,6 +1,6 @@
 """A system: what one research system offers to the core, as values."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from gradatim.data.dataset import Dataset
 from gradatim.errors import SystemDefinitionError, problems, unknown
+from gradatim.plan.graph import kept_values
 from gradatim.plan.plan import Plan
 from gradatim.plan.stage import Stage
 from gradatim.plan.vocabulary import Rule, Vocabulary
@@ -29,7 +30,8 @@ class DataKind:
             estimates that need no data; a tensor on the meta device says its dtype too, a dict stands for a dict.
         varies: settings -> whether a training sample differs between epochs; for plans whose data are not there.
         defaults: (model settings, data as given) -> data with what follows from the model, such as sizes.
-        check: (model settings, opened data) -> what does not fit together, one sentence each.
+        check: (model settings, opened data, fields that a stage reads) -> what does not fit together, one sentence
+            each.
         glance: as `open`, but quick: files need not be checked. For estimates.
     """
 
@@ -40,7 +42,7 @@ class DataKind:
     varies: Callable[[Any], bool] = lambda settings: False
     glance: Callable[[Any, Any], Dataset] | None = None
     defaults: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] | None = None
-    check: Callable[[Any, Dataset], Iterable[str]] = lambda model, dataset: ()
+    check: Callable[[Any, Dataset, Collection[str]], Iterable[str]] = lambda model, dataset, fields: ()
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,9 @@ class System:
         recipes: functions that return a published plan.
         rules: its own checks of a plan.
         pictures: values that are images, (B, 3, H, W) in [0, 1], for reports.
+        coupled: settings -> parts whose results for a sample depend on the others of its batch; what they make is
+            never kept as features.
+        comparing: losses that compare the samples of a batch, and are not defined for one alone.
 
     Raises:
         SystemDefinitionError: steps, parts, losses and fields do not fit together.
@@ -95,6 +100,8 @@ class System:
     recipes: Mapping[str, Callable[[], Plan]] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()
+    coupled: Callable[[Any], Collection[str]] = lambda settings: ()
+    comparing: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         self._check_losses(self.read_tasks)
@@ -131,6 +138,17 @@ class System:
         calls = [self.read_losses[name] if name in self.read_losses else self.read_metrics[name] for name in names]
         needed = [value for call in calls for value in call.names.needs]
         return list(dict.fromkeys((*needed, *(value for call in calls for value in call.names.optional))))
+
+    def kept(self, stage: Stage, names: Iterable[str], settings: Any) -> dict[str, tuple[str, ...]]:
+        """Values of a stage's frozen prefix that can be kept as features, by step; see `kept_values`.
+
+        Args:
+            stage: resolved.
+            names: losses and metrics that are computed.
+            settings: of the model.
+        """
+        steps = self.task_of(stage).names
+        return kept_values(steps, stage.trained(), self.wants(names), coupled=self.coupled(settings))
 
     @cached_property
     def read_losses(self) -> Mapping[str, Call]:

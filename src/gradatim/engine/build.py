@@ -1,6 +1,6 @@
 """Build parts, with fresh weights that depend on the seed and the part's name alone; give settings their types."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
@@ -84,6 +84,23 @@ def outline_part(system: System, settings: Any, part: str) -> nn.Module:
     """A part without memory: names, shapes and types, on the meta device."""
     with torch.device("meta"), _WithoutDrawing():
         return system.parts[part](settings)
+
+
+def outline_parts(system: System, settings: Any, stages: Iterable[Stage]) -> dict[str, nn.Module]:
+    """All parts without memory; those that no stage uses and these settings cannot make are left out.
+
+    Raises:
+        PlanError: a part that a stage uses cannot be made.
+    """
+    used = {part for stage in stages for part in system.task_of(stage).parts}
+    found = {}
+    for part in system.parts:
+        try:
+            found[part] = outline_part(system, settings, part)
+        except PlanError:
+            if part in used:
+                raise
+    return found
 
 
 def unknown_children(system: System, plan: Plan) -> Iterator[Finding]:

@@ -4,7 +4,7 @@ from typing import Any
 
 from torch import nn
 
-from gradatim.engine.build import converted_options, outline_part, settings_of
+from gradatim.engine.build import converted_options, outline_parts, settings_of
 from gradatim.engine.memory import estimate
 from gradatim.engine.outlook import outlook
 from gradatim.engine.run import checked_plan, document_of
@@ -34,7 +34,7 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
     document = document_of(plan) if isinstance(plan, Plan) else plan
     resolved, system, warnings = checked_plan(document, system)
     settings = settings_of(system, resolved)
-    outlines = {part: outline_part(system, settings, part) for part in system.parts}
+    outlines = outline_parts(system, settings, resolved.stages)
     origins: dict[str, str] = {}
     stages, wrong = [], []
     for index, stage in enumerate(resolved.stages):
@@ -82,13 +82,13 @@ def _stage(
         "losses": {name: dict(training.losses) for name, training in stage.trainings().items()},
         "memory": memory,
         "features": features,
-        "parts": {part: _part(part, state, stage, outlines[part], origins) for part, state in states.items()},
+        "parts": {part: _part(part, state, stage, outlines.get(part), origins) for part, state in states.items()},
     }
     return told, wrong
 
 
-def _part(part: str, state: State, stage: Stage, outline: nn.Module, origins: dict[str, str]) -> dict[str, Any]:
-    arrays = outline.state_dict()
+def _part(part: str, state: State, stage: Stage, outline: nn.Module | None, origins: dict[str, str]) -> dict[str, Any]:
+    arrays = outline.state_dict() if outline is not None else {}
     source: Source | None = stage.init.get(part)
     return {
         "state": str(state),

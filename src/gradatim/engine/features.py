@@ -22,7 +22,6 @@ from gradatim.errors import DataError, PlanError
 from gradatim.features.fingerprint import code_digest, part_code_digest, settings_read
 from gradatim.features.schema import Field, Schema
 from gradatim.features.shelf import Shelf
-from gradatim.plan.graph import kept_values
 from gradatim.plan.stage import Stage
 from gradatim.system import System
 from gradatim.task import MASK, Call, Task
@@ -154,7 +153,7 @@ class Prefix:
 
     def __post_init__(self) -> None:
         self.task = self.system.task_of(self.stage)
-        self.kept = kept_values(self.task.names, self.stage.trained(), self.system.wants(self.names))
+        self.kept = self.system.kept(self.stage, self.names, self.settings)
 
     @property
     def precision(self) -> AbstractContextManager[Any]:

@@ -25,7 +25,6 @@ from gradatim.engine.features import (
 from gradatim.engine.feed import Feed, check_live
 from gradatim.errors import PlanError
 from gradatim.features.shelf import Shelf
-from gradatim.plan.graph import kept_values
 from gradatim.plan.stage import Stage
 from gradatim.system import System
 from gradatim.task import Call
@@ -58,7 +57,7 @@ class Keeping:
 
     def train_prefix(self) -> Prefix | None:
         """What computes the kept values of training samples; None where nothing is kept."""
-        views = kept_views(self.system, self.stage, self.train)
+        views = kept_views(self.system, self.stage, self.settings, self.train)
         if views is None:
             return None
         return self._prefix(self.stage.loss_names(), self.train, self.digests[0], views, drawn=self.train.random)
@@ -99,7 +98,7 @@ def passes(stage: Stage, samples: int) -> float:
     return (stage.steps or 0) * stage.accumulate * stage.batch_size / max(1, samples)
 
 
-def kept_views(system: System, stage: Stage, dataset: Dataset) -> int | None:
+def kept_views(system: System, stage: Stage, settings: Any, dataset: Dataset) -> int | None:
     """Views of each training sample that a stage keeps; None where it keeps no features.
 
     Raises:
@@ -107,8 +106,7 @@ def kept_views(system: System, stage: Stage, dataset: Dataset) -> int | None:
     """
     if stage.cache.mode == "off":
         return None
-    steps = system.task_of(stage).names
-    if not kept_values(steps, stage.trained(), system.wants(stage.loss_names())):
+    if not system.kept(stage, stage.loss_names(), settings):
         if stage.cache.mode == "required":
             raise PlanError(
                 f"stage {stage.name!r}: `cache: required`, but no frozen part stands before what is trained, so there "

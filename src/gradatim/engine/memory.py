@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradatim.engine.build import converted_options, outline_part
+from gradatim.engine.build import converted_options, outline_parts
 from gradatim.engine.module import build_computation
 from gradatim.engine.outlook import blank_field, is_light, zeros_of
 from gradatim.errors import GradatimError
@@ -61,7 +61,7 @@ def estimate(
 
 def shape_problems(system: System, stages: Sequence[Stage], settings: Any) -> list[str]:
     """What parts say of the shapes that each stage would give them; nothing is read or allocated."""
-    outlines = {part: outline_part(system, settings, part) for part in system.parts}
+    outlines = outline_parts(system, settings, stages)
     wrong = []
     for stage in stages:
         data = system.data.settings.model_validate(dict(stage.data))

@@ -17,7 +17,7 @@ from gradatim.engine.keep import passes
 from gradatim.errors import GradatimError
 from gradatim.features.schema import DTYPES
 from gradatim.features.shelf import Shelf
-from gradatim.plan.graph import fields_of, kept_values
+from gradatim.plan.graph import fields_of
 from gradatim.plan.stage import Stage
 from gradatim.system import System
 
@@ -43,7 +43,7 @@ def outlook(
     """
     task = system.task_of(stage)
     want = system.wants(stage.loss_names())
-    kept = kept_values(task.names, stage.trained(), want)
+    kept = system.kept(stage, stage.loss_names(), settings)
     if not kept:
         return None
     dataset = _glance(system, stage)
@@ -99,7 +99,7 @@ def _why_not(system: System, stage: Stage, dataset: Dataset | None) -> str | Non
 
 def kept_bytes(system: System, stage: Stage, settings: Any, outlines: Mapping[str, nn.Module]) -> int | None:
     """Bytes of the values of one training sample that a stage keeps; None where that cannot be told."""
-    values = kept_values(system.task_of(stage).names, stage.trained(), system.wants(stage.loss_names()))
+    values = system.kept(stage, stage.loss_names(), settings)
     data = system.data.settings.model_validate(dict(stage.data))
     named = [value for one in values.values() for value in one]
     return outlined_bytes(system, stage, outlines, system.data.shapes(data, settings), named)

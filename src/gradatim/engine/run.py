@@ -9,12 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from gradatim.data.dataset import Dataset
-from gradatim.engine.build import outline_part, settings_of, settled, unknown_children
+from gradatim.engine.build import outline_parts, settings_of, settled, unknown_children
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.features import no_room
 from gradatim.engine.keep import kept_views
+from gradatim.engine.leftover import lone_problems
 from gradatim.engine.loop import Observer, Tick
 from gradatim.engine.memory import shape_problems
+from gradatim.engine.module import read_fields
 from gradatim.engine.outlook import kept_bytes
 from gradatim.engine.sources import Builder, check_sources, load_sources
 from gradatim.engine.stage import StageJob, run_stage, used_parts
@@ -239,9 +241,11 @@ def _check_before(state: _Run) -> None:
     for stage in state.plan.stages:
         try:
             opened = state.data[stage.name] = open_data(state.system, stage)
-            kept_views(state.system, stage, opened.train)
-            misfits = state.system.data.check(state.builder.settings, opened.train)
+            kept_views(state.system, stage, state.builder.settings, opened.train)
+            fields = read_fields(state.system, stage, stage.loss_names())
+            misfits = state.system.data.check(state.builder.settings, opened.train, fields)
             wrong += [f"stage {stage.name!r}: {line}" for line in misfits]
+            wrong += lone_problems(state.system, stage, len(opened.train), world=state.place.world)
         except DataError as error:
             wrong.append(f"stage {stage.name!r}: {error}")
         except PlanError as error:
@@ -255,10 +259,10 @@ def _check_before(state: _Run) -> None:
 def _room_problems(state: _Run, stages: Sequence[Stage]) -> list[str]:
     """Whether the features of all stages ahead find room; stores that are there already may be theirs."""
     shelf, needed = Shelf(), 0
-    outlines = {part: outline_part(state.system, state.builder.settings, part) for part in state.system.parts}
+    outlines = outline_parts(state.system, state.builder.settings, stages)
     for stage in stages:
         train = state.data[stage.name].train
-        views = kept_views(state.system, stage, train)
+        views = kept_views(state.system, stage, state.builder.settings, train)
         if views is not None:
             size = kept_bytes(state.system, stage, state.builder.settings, outlines)
             needed += (size or 0) * len(train) * views

@@ -58,25 +58,28 @@ def reached_parts(steps: Sequence[CallNames], want: Iterable[str]) -> frozenset[
     return frozenset(part for step in needed_steps(steps, want) for part in step.parts)
 
 
-def kept_values(steps: Sequence[CallNames], train: Collection[str], want: Iterable[str]) -> dict[str, tuple[str, ...]]:
+def kept_values(
+    steps: Sequence[CallNames], train: Collection[str], want: Iterable[str], *, coupled: Collection[str] = ()
+) -> dict[str, tuple[str, ...]]:
     """Values of the frozen prefix that are worth keeping, by the step that makes them.
 
-    A step's values can be kept if it depends on no trained part and on nothing drawn at random; they are worth it if
-    a part made them. Of those, only what the remaining steps or the losses read is kept.
+    A step's values can be kept if it depends on no trained part, on nothing drawn at random and on no sample but its
+    own; they are worth it if a part made them. Of those, only what the remaining steps or the losses read is kept.
 
     Args:
         steps: of a task, in order.
         train: trained parts; a child counts for its part.
         want: values that losses and metrics read.
+        coupled: parts whose results for a sample depend on the others of its batch.
     """
     want = list(want)
     needed = needed_steps(steps, want)
     live = {step.name for step in trained_steps(steps, train)}
-    drawn: set[str] = set()
+    fleeting: set[str] = set()
     kept = []
     for step in needed:
-        if step.random or drawn & set(step.reads):
-            drawn |= set(step.makes)
+        if step.random or fleeting & set(step.reads) or set(coupled) & set(step.parts):
+            fleeting |= set(step.makes)
         elif step.name not in live and step.parts:
             kept.append(step)
     rest = needed_steps(steps_without(needed, [name for step in kept for name in step.makes]), want)

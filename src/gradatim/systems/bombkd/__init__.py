@@ -29,6 +29,8 @@ SYSTEM = System(
     layouts=LAYOUTS,
     sizes=sizes_of,
     fixed={"converters": ("batch_stats",), "fusion": ("teacher_scale",)},
+    comparing=("vic", "bar"),
+    coupled=lambda settings: ("converters",) if settings.couples_clips else (),
     recipes=RECIPES,
     rules=RULES,
 )

@@ -52,14 +52,25 @@ class FeatureDataset:
     Args:
         source: the features.
         settings: which teachers, and of what type.
-        lengths: field or teacher -> the numbers of tokens that occur.
+        lengths: "student" or teacher -> the numbers of tokens that occur.
+        widths: "student" or teacher -> width of a token.
+        highest_label: of all records; -1 where none has a label.
     """
 
     random = False
 
-    def __init__(self, source: FeatureSet, settings: FeatureSettings, lengths: dict[str, tuple[int, ...]]) -> None:
+    def __init__(
+        self,
+        source: FeatureSet,
+        settings: FeatureSettings,
+        lengths: dict[str, tuple[int, ...]],
+        widths: dict[str, int],
+        highest_label: int,
+    ) -> None:
         self.source = source
         self.settings = settings
+        self.widths = widths
+        self.highest_label = highest_label
         self._lengths = lengths
         self._starts = np.cumsum((0, *source.counts))
         self._kept: OrderedDict[int, Shard] = OrderedDict()
@@ -169,7 +180,7 @@ def open_features(settings: FeatureSettings, split: Literal["train", "validate",
     if not source.index and settings.teachers is not None:
         # Without an index only the settings tell how names were written before they became names of files.
         source = replace(source, index={"teachers": list(settings.teachers)})
-    return FeatureDataset(source, settings, _looked_at(source, settings.teachers, labels=settings.labels))
+    return FeatureDataset(source, settings, *_looked_at(source, settings.teachers, labels=settings.labels))
 
 
 def feature_shapes(settings: FeatureSettings) -> dict[str, Any]:
@@ -204,16 +215,18 @@ def original_order(counts: Sequence[int], seed: int, *, within: bool = True) -> 
     return order
 
 
-def _looked_at(source: FeatureSet, teachers: tuple[str, ...] | None, *, labels: bool) -> dict[str, tuple[int, ...]]:
-    """The numbers of tokens that occur, of the student and of each teacher; the widths must agree."""
+def _looked_at(
+    source: FeatureSet, teachers: tuple[str, ...] | None, *, labels: bool
+) -> tuple[dict[str, tuple[int, ...]], dict[str, int], int]:
+    """Numbers of tokens that occur and their width, of the student and of each teacher; and the highest label."""
     lengths: dict[str, set[int]] = {}
     widths: dict[str, set[int]] = {}
     wrong: list[str] = []
+    highest = -1
     for number, record in enumerate(source.records()):
         wanted = tuple(record.teachers) if teachers is None and not number else teachers
         teachers = wanted
-        if labels:
-            label_of(record, source.path)
+        highest = max(highest, label_of(record, source.path) if labels else -1)
         missing = [name for name in wanted or () if name not in record.teachers]
         wrong += [f"record {number}, {record.path!r}: {unknown('teacher', name, record.teachers)}" for name in missing]
         if len(wrong) > 20:
@@ -227,4 +240,5 @@ def _looked_at(source: FeatureSet, teachers: tuple[str, ...] | None, *, labels: 
         wrong.append("holds no record.")
     if wrong:
         raise DataError(problems(f"{source.path}:", wrong))
-    return {name: tuple(sorted(found)) for name, found in lengths.items()}
+    told = {name: tuple(sorted(found)) for name, found in lengths.items()}
+    return told, {name: min(found) for name, found in widths.items()}, highest

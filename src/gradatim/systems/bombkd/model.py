@@ -202,6 +202,11 @@ class BombKDSettings(BaseModel):
         return {name: self.student.width if same else own.width for name, own in self.teachers.items()}
 
     @property
+    def couples_clips(self) -> bool:
+        """Whether a clip's translation depends on the other clips of its batch."""
+        return self.converter == "b" and self.batch_stats == "batch"
+
+    @property
     def class_count(self) -> int:
         """Number of classes; 0 if it is not said."""
         return self.classes or len(self.class_names)

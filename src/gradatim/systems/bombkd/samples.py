@@ -1,15 +1,17 @@
 """The data of a stage: clips, or stored features of the authors' format; and what a model's backbones ask of clips."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
 from pydantic import model_validator
 
 from gradatim.data.dataset import Dataset
+from gradatim.errors import unknown
 from gradatim.systems.bombkd.data import ClipSettings, Split, open_clips
 from gradatim.systems.bombkd.data import sample_shapes as clip_shapes
-from gradatim.systems.bombkd.feature_data import FeatureSettings, open_features
+from gradatim.systems.bombkd.feature_data import FeatureDataset, FeatureSettings, open_features
+from gradatim.systems.bombkd.feature_shards import STUDENT
 from gradatim.systems.bombkd.model import BackboneSettings, BombKDSettings
 from gradatim.systems.bombkd.names import IDENTITY, find_backbone
 from gradatim.systems.bombkd.preprocess import Profile, default_preprocessing
@@ -57,13 +59,31 @@ def open_samples(settings: SampleSettings, split: Split) -> Dataset:
     return open_clips(settings, split)
 
 
-def misfits(model: BombKDSettings, dataset: Dataset) -> list[str]:
-    """Labels that the model has no class for; without this, clips of these classes would teach nothing in silence."""
-    classes = getattr(dataset, "classes", ())
-    if model.class_count and len(classes) > model.class_count:
-        advice = f"set `model: {{classes: {len(classes)}}}`"
-        return [f"the data have {len(classes)} classes, the model {model.class_count}; {advice}"]
-    return []
+def misfits(model: BombKDSettings, dataset: Dataset, fields: Collection[str]) -> list[str]:
+    """What a model cannot do with these samples: features of other widths, or labels that it has no class for.
+
+    Without this, clips of these classes would teach nothing in silence.
+    """
+    wrong = _other_widths(model, dataset, fields) if isinstance(dataset, FeatureDataset) else []
+    classes = dataset.highest_label + 1 if isinstance(dataset, FeatureDataset) else len(getattr(dataset, "classes", ()))
+    if "label" in fields and 0 < model.class_count < classes:
+        advice = f"set `model: {{classes: {classes}}}`"
+        wrong.append(f"the data have {classes} classes, the model {model.class_count}; {advice}")
+    return wrong
+
+
+def _other_widths(model: BombKDSettings, dataset: FeatureDataset, fields: Collection[str]) -> list[str]:
+    wanted = {STUDENT: model.student.width}
+    wanted |= {name: own.width for name, own in model.teachers.items()} if "teacher_tokens" in fields else {}
+    wrong = []
+    for name, width in wanted.items():
+        found = dataset.widths.get(name)
+        where = f"model.{name}" if name == STUDENT else f"model.teachers.{name}"
+        if found is None:
+            wrong.append(f"{where}: its tokens are not in the features; {unknown('teacher', name, dataset.teachers)}")
+        elif found != width:
+            wrong.append(f"{where}: its tokens have width {width}, those of the features {found}")
+    return wrong
 
 
 def sample_shapes(settings: SampleSettings, model: BombKDSettings) -> dict[str, Any]:

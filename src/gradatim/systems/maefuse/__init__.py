@@ -31,5 +31,6 @@ SYSTEM = System(
     fixed={"cfm": ("attention_axis",), "mfm": ("attention_axis",)},
     recipes=RECIPES,
     rules=RULES,
+    coupled=lambda settings: ("cfm", "mfm") if settings.attention_axis == "batch" else (),
     pictures=("visible", "infrared", "fused", "image", "reconstructed"),
 )

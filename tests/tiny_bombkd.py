@@ -1,0 +1,74 @@
+"""BombKD in the smallest: backbones, plans and clips of motions, for tests of the whole way."""
+
+from typing import Any
+
+from gradatim.plan import Plan, Stage
+
+_TEACHER = {
+    "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
+    "patch_size": 16, "num_frames": 4,
+}  # fmt: skip
+STUDENT = {
+    "name": "vjepa2",
+    "config": {
+        "hidden_size": 24, "num_hidden_layers": 1, "num_attention_heads": 2, "mlp_ratio": 2.0, "patch_size": 16,
+        "crop_size": 32, "tubelet_size": 2, "frames_per_clip": 4,
+    },
+}  # fmt: skip
+CONFIGS = {
+    "videomae": {**_TEACHER, "tubelet_size": 2},
+    "timesformer": _TEACHER,
+    "vivit": {**{k: v for k, v in _TEACHER.items() if k != "patch_size"}, "tubelet_size": [2, 16, 16]},
+}
+"""Fields of each family's configuration: 8 tokens a clip, of TimeSformer 16."""
+
+
+def tiny_teacher(name: str) -> dict[str, Any]:
+    """Settings of a teacher of a public name, tiny."""
+    family = next(family for family in CONFIGS if name.startswith(family))
+    return {"name": name, "config": CONFIGS[family]}
+
+
+TEACHERS = {name: tiny_teacher(name) for name in ("videomae", "vivit")}
+CLASSES = ("pan_left", "pan_right", "zoom_in", "zoom_out")
+MODEL = {"student": STUDENT, "teachers": TEACHERS, "class_names": list(CLASSES)}
+MOTION = {"dataset": "motion", "options": {"count": 12, "validate_count": 6, "frames": 6, "classes": list(CLASSES)}}
+TRANSLATION = {"l2": 1.0, "cos": 0.5, "nce": 0.1}
+CLASSIFICATION = {"classification": 1.0, "sparsity": 1e-3}
+
+
+def converters(**changes: Any) -> Stage:
+    """A stage that trains converters behind fresh backbones."""
+    settings: dict[str, Any] = {
+        "name": "converters",
+        "task": "translate",
+        "init": {"student": "fresh", "teachers": "fresh", "converters": "fresh"},
+        "train": ["converters"],
+        "losses": TRANSLATION,
+        "epochs": 2,
+    }
+    return Stage(**{**settings, **changes})
+
+
+def fusion(**changes: Any) -> Stage:
+    """A stage that trains fusion behind frozen converters."""
+    settings: dict[str, Any] = {
+        "name": "fusion",
+        "task": "classify",
+        "init": {"fusion": "fresh"},
+        "train": ["fusion"],
+        "losses": CLASSIFICATION,
+        "epochs": 2,
+    }
+    return Stage(**{**settings, **changes})
+
+
+def plan(*stages: Stage, model: dict[str, Any] | None = None, **changes: Any) -> Plan:
+    """A plan on clips of motions; both stages if none is given."""
+    settings: dict[str, Any] = {
+        "system": "bombkd",
+        "model": {**MODEL, **(model or {})},
+        "defaults": {"data": MOTION, "batch_size": 4, "lr": 1e-3, "log_every": 2},
+        "stages": stages or (converters(), fusion()),
+    }
+    return Plan(**{**settings, **changes})
