@@ -193,6 +193,10 @@ def shortened(words):
     foreign = [word for word in words if word.endswith(".pth")]
     if words[0] in ("fuse", "evaluate", "convert") and foreign:
         return [*words, *HEADS]
+    if words[0] == "sweep":
+        own = sets(*SIZES, "defaults.data.crop=16", "defaults.batch_size=2")
+        stages = ("pretrain", "pixels", "decoder", "cfm-mean", "mfm-mean", "joint")
+        return [*words, *own, *(word for name in stages for word in ("--set", f"stages.{name}.steps=1"))]
     if words[0] != "run" or Path(words[1]).is_dir() or words[1].startswith("runs/"):
         return words
     own = [] if words[1].endswith("/small") or words[1].endswith("/demo") else ["defaults.data.size=16"]

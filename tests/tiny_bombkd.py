@@ -1,8 +1,10 @@
 """BombKD in the smallest: backbones, plans and clips of motions, for tests of the whole way."""
 
+from pathlib import Path
 from typing import Any
 
 from gradatim.plan import Plan, Stage
+from gradatim.systems.bombkd.synthetic import MotionSettings, write_clips
 
 _TEACHER = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
@@ -72,3 +74,18 @@ def plan(*stages: Stage, model: dict[str, Any] | None = None, **changes: Any) ->
         "stages": stages or (converters(), fusion()),
     }
     return Plan(**{**settings, **changes})
+
+
+def clip_files(folder: Path, *, count: int = 8, validate_count: int = 4) -> Path:
+    """Little video files of motions, `{split}/{class}/clip_00000.mp4`; returns the folder."""
+    settings = MotionSettings(count=count, validate_count=validate_count, frames=6, classes=CLASSES)
+    write_clips(folder, settings)
+    return folder
+
+
+def files_plan(root: Path, *stages: Stage, model: dict[str, Any] | None = None) -> Plan:
+    """A plan on files of `clip_files`, whose model knows its classes by the folders alone."""
+    own = {name: value for name, value in MODEL.items() if name != "class_names"}
+    data = {"dataset": "folders", "root": str(root), "validate_split": "validation"}
+    defaults = {"data": data, "batch_size": 4, "lr": 1e-3, "log_every": 2}
+    return plan(*stages, defaults=defaults).model_copy(update={"model": {**own, "classes": 4, **(model or {})}})

@@ -3,9 +3,10 @@
 from commandline import all_commands
 
 INVENTORY = {
+    "classify": "batch_size device json model top videos",
     "convert": "force json layout model out source system",
     "demo": "folder pairs set",
-    "evaluate": "base data data_range device json model out overlap per_image target",
+    "evaluate": "base batch_size data data_range device json model out overlap per_image set split target",
     "features compute": "allow device estimate json plan set stage workers",
     "features list": "json",
     "features prune": "json keep",
@@ -28,7 +29,7 @@ def test_the_inventory_of_commands_and_options():
         for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 16
+    assert len(found) == 17
 
 
 def test_every_command_and_option_has_help():

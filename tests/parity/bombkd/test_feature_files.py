@@ -109,7 +109,7 @@ def test_all_forms_are_samples_with_the_originals_shapes_and_types(folder, told)
         assert {name: tuple(value.shape) for name, value in found.items()} == {n: s for n, (s, _) in shapes.items()}
         if path.name == "npy":
             assert {name: str(value.dtype) for name, value in found.items()} == {n: d for n, (_, d) in shapes.items()}
-        assert data.ragged == ("student",)
+        assert data.ragged == ("student_tokens",)
         read += 1
     print(f"{read} forms")
 

@@ -93,7 +93,7 @@ def test_anomaly_scores_are_judged_over_clips_and_frames(tmp_path):
 
     assert told["heads"] == {}
     assert told["anomalies"]["clips"] == 2
-    assert told["anomalies"]["auc"] in (0.0, 1.0)
+    assert told["anomalies"]["auc"] in (0.0, 0.5, 1.0)
     assert {label for _, _, label in told["anomalies"]["scores"]} == {0, 1}
     assert 0 <= told["anomalies"]["frame_auc"]["micro"] <= 1
     assert "AUC" in worked("evaluate", folder).out
