@@ -20,6 +20,7 @@ LAYERS = [
     {"engine"},
     {"systems"},
     {"cli"},
+    {"__main__"},
 ]
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
 # Where a module may be imported, by the start of its path below gradatim.

@@ -18,14 +18,17 @@ import typer
 from pydantic import BaseModel
 
 from commandline import all_commands, gradatim
-from gradatim import explain
+from gradatim import explain, find_system
 from gradatim.cli.app import app
-from gradatim.engine.build import converted_options, settings_of
+from gradatim.engine.build import converted_options, outline_part, settings_of
 from gradatim.engine.run import checked_plan
 from gradatim.find import read_plan_document
-from gradatim.plan import Document, Plan, parse
+from gradatim.plan import Document, Plan, override, parse
+from gradatim.systems.bombkd.names import PUBLISHED
 from gradatim.systems.maefuse.recipes import MODES
+from systems.bombkd.trees import TREES
 from tiny import HEADS, SIZES, authors_files, finished_run, sets
+from tiny_bombkd import authors_converters, tiny_changes, trained_on_clips
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("src/gradatim/systems/*/README.md"))]
@@ -36,9 +39,10 @@ MINIMUM = {
     "docs/plans.md": {"python": 1, "yaml": 5, "bash": 1},
     "docs/runs.md": {"python": 1, "bash": 4},
     "docs/tutorial.md": {"python": 5, "yaml": 1},
+    "src/gradatim/systems/bombkd/README.md": {"yaml": 4, "bash": 4},
     "src/gradatim/systems/maefuse/README.md": {"yaml": 1, "bash": 3},
 }
-COMMANDS = 42
+COMMANDS = 55
 
 
 class Block(NamedTuple):
@@ -171,12 +175,15 @@ def test_the_tutorial_shows_the_plan_of_the_example():
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """Where the commands run: scenes, a finished run, the authors' files, the examples."""
+    """Where the commands run: scenes and clips, finished runs, the authors' files, the examples."""
     folder = tmp_path_factory.mktemp("docs")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         finished_run(folder)
+        trained_on_clips(folder)
     authors_files(folder)
+    authors_converters(folder / "converters_ep10.pt")
+    TREES["ucf101"](folder / "videos" / "UCF101")
     (folder / "data").symlink_to(folder / "pairs")
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
@@ -190,6 +197,8 @@ def commands(block):
 
 def shortened(words):
     """The same command in seconds: tiny parts, and one batch a stage."""
+    if len(words) > 1 and words[1].startswith("bombkd/"):
+        return shortened_clips(words)
     foreign = [word for word in words if word.endswith(".pth")]
     if words[0] in ("fuse", "evaluate", "convert") and foreign:
         return [*words, *HEADS]
@@ -202,6 +211,17 @@ def shortened(words):
     own = [] if words[1].endswith("/small") or words[1].endswith("/demo") else ["defaults.data.size=16"]
     tiny = sets(*SIZES, "defaults.data.crop=16", "defaults.batch_size=2", *own)
     return [*words, *tiny, "--once"]
+
+
+def shortened_clips(words):
+    """The same for BombKD: its own changes come first, so that those of the page win."""
+    name, changes = words[1], tiny_changes(words[1])
+    if words[0] == "sweep":
+        changes += [f"stages.{stage['name']}.epochs=1" for stage in read_plan_document(name).tree["stages"]]
+    once = ["--once"] if words[0] == "run" and "--stages" not in words else []
+    if "--stages" in words:
+        changes += [f"stages.{stage['name']}.epochs=1" for stage in read_plan_document(name).tree["stages"]]
+    return [*words[:2], *sets(*changes), *words[2:], *once]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if blocks(file, "bash")], ids=names_of)
@@ -312,3 +332,105 @@ def test_none_of_the_originals_options_is_left_out():
     text = (ROOT / "src/gradatim/systems/maefuse/README.md").read_text()
 
     assert [option for option in ORIGINAL.split() if f"--{option}" not in text] == []
+
+
+# -- BombKD's page ---------------------------------------------------------------------------------------
+
+CLIPS = ROOT / "src/gradatim/systems/bombkd/README.md"
+
+
+def rows_of(file, columns):
+    """Cells of the rows of every table with so many columns."""
+    lines = [line for line in file.read_text().splitlines() if line.startswith("| ") and line.endswith(" |")]
+    rows = [[cell.strip() for cell in re.split(r" \|(?= |$)", line.strip("|"))] for line in lines]
+    return [row[:columns] for row in rows if len(row) in (columns, columns + 1)]
+
+
+def test_the_table_of_backbones_is_that_of_the_names():
+    rows = {tuple(re.findall(r"`([^`]+)`", row[0])): row for row in rows_of(CLIPS, 6) if "/" in row[1]}
+
+    assert set(rows) == {published.names for published in PUBLISHED}
+    for published in PUBLISHED:
+        _, hub, width, frames, side, tokens = rows[published.names]
+        backbone = build_backbone_outline(published.names[0])
+        expected = backbone.layout(int(frames), (int(side), int(side)))
+        assert (hub, int(width)) == (f"`{published.hub}`", backbone.dim)
+        assert int(side) == backbone.size
+        assert int(tokens.replace(",", "")) == expected.times * expected.height * expected.width
+
+
+def build_backbone_outline(name):
+    system = find_system("bombkd")
+    return outline_part(system, system.settings(student=name), "student")
+
+
+def test_the_table_of_states_is_what_the_plans_say():
+    parts = ("student", "teachers", "converters", "fusion", "projection", "probe", "teacher_heads")
+    found = {}
+    for row in rows_of(CLIPS, 8):
+        name = re.match(r"`(bombkd/\w+)` (\w+)", row[0])
+        if name:
+            found[name[1], name[2]] = row[1:]
+    expected = {}
+    for name in find_system("bombkd").recipes:
+        document = override(read_plan_document(f"bombkd/{name}"), tiny_changes(f"bombkd/{name}"))
+        for stage in explain(document)["stages"]:
+            states = [stage["parts"][part]["state"] for part in parts]
+            expected[f"bombkd/{name}", stage["name"]] = states
+
+    assert found == expected
+
+
+def bytes_of_a_clip(document, name):
+    """Tokens of what a stage keeps times their widths, in 16 bits, from the layouts of true sizes."""
+    plan, system, _ = checked_plan(document)
+    settings = settings_of(system, plan)
+    stage = next(stage for stage in plan.stages if stage.name == name)
+    kept = [value for values in system.kept(stage, stage.loss_names(), settings).values() for value in values]
+
+    def tokens(backbone, own, step):
+        _, times, height, width = backbone.layout(own.clip_frames)
+        pool = stage.options.get(f"{step}.pool", "none")
+        return {"none": times * height * width, "space": times, "time": height * width, "clip": 1}[pool]
+
+    seen = tokens(outline_part(system, settings, "student"), settings.student, "see")
+    found = seen * settings.student.width
+    if "teacher_tokens" in kept:
+        teachers = outline_part(system, settings, "teachers")
+        found += sum(tokens(teachers[own], one, "teach") * one.width for own, one in settings.teachers.items())
+    if "translated" in kept:
+        found += sum(seen * width for width in settings.translated_widths.values())
+    return 2 * found
+
+
+def test_the_table_of_disk_is_what_the_plans_say():
+    seen = 0
+    for name, changes, stage, size, ten_thousand in rows_of(CLIPS, 5):
+        if not name.startswith("`bombkd/"):
+            continue
+        document = override(read_plan_document(name.strip("`")), [changes.strip("`")] if changes else [])
+        told = next(one for one in explain(document)["stages"] if one["name"] == stage)
+        assert told["features"]["bytes_per_sample"] == int(size.replace(",", "")), (name, changes)
+        assert float(ten_thousand.split()[0]) == pytest.approx(
+            1e4 * told["features"]["bytes_per_sample"] / 1e9, rel=0.08
+        )
+        seen += 1
+    assert seen == 9
+
+
+PROGRAMS = """
+dataset root split out student teachers batch workers frames student_frames teacher_frames shard_size storage fp16
+no_tqdm features d_in d_out d_out_map epochs pin_memory lr save_dir kind teacher_lens token_k log_every
+max_batches_per_epoch no_amp loss_l2 loss_cos loss_nce loss_vic loss_bar loss_l1 shuffle epoch_size
+timing_no_cuda_sync subsample_ratio converters classes features_fp16 advance-cls-head seed use_cached_features
+cached_features_path fusion student_only student_head teacher_dims translator_kind converters_ckpt proj_dim margin
+freeze_translators ckpt save_scores debug frame_level task train test feature pool remap_by_order ar_models
+vad_models normal_class dbscan_eps dbscan_min_samples iforest_contam path limit keys no-stats sample json_out
+report-anomaly index label_set report max_print resume_head head_kind low_rank alpha_lam weight_decay
+"""
+
+
+def test_none_of_the_options_of_the_authors_programs_is_left_out():
+    text = CLIPS.read_text()
+
+    assert [option for option in PROGRAMS.split() if f"--{option}" not in text] == []

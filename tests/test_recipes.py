@@ -8,7 +8,7 @@ from gradatim.find import read_plan_document
 from gradatim.plan import override
 from systems.bombkd.trees import TREES
 from tiny import MODEL, authors_files, scenes, sets
-from tiny_bombkd import STUDENT, tiny_teacher
+from tiny_bombkd import tiny_changes
 
 RECIPES = [f"{name}/{recipe}" for name in system_names() for recipe in find_system(name).recipes]
 MODES = [name for name in RECIPES if name.startswith("maefuse/train_")]
@@ -30,22 +30,7 @@ def place(tmp_path_factory):
 
 def changes(name):
     """What makes a recipe tiny."""
-    return video_changes(name) if name in VIDEO else picture_changes(name)
-
-
-def video_changes(name):
-    """Backbones from their configurations, with fresh weights instead of those of the hub."""
-    tree = read_plan_document(name).tree
-    teachers = tree["model"].get("teachers", ())
-    fresh = []
-    for stage in tree["stages"]:
-        parts = dict.fromkeys(part.partition(".")[0] for part in stage["init"])
-        fresh.append(f"stages.{stage['name']}.init={{{', '.join(f'{part}: fresh' for part in parts)}}}")
-    model = {"student": STUDENT, "teachers": {teacher: tiny_teacher(teacher) for teacher in teachers}}
-    own = ["defaults.data.options={count: 28, validate_count: 14, frames: 6}"] if name.endswith("/motion") else []
-    sizes = [f"model.{part}={settings}".replace("'", "") for part, settings in model.items() if settings]
-    batches = [f"stages.{stage['name']}.batch_size=2" for stage in tree["stages"]]
-    return [*sizes, *fresh, *own, *batches]
+    return tiny_changes(name) if name in VIDEO else picture_changes(name)
 
 
 def picture_changes(name):

@@ -3,7 +3,14 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
+
+from gradatim import find_system, run
+from gradatim.find import read_plan_document
 from gradatim.plan import Plan, Stage
+from gradatim.systems.bombkd.feature_files import export_features
+from gradatim.systems.bombkd.feature_shards import FeatureRecord
 from gradatim.systems.bombkd.synthetic import MotionSettings, write_clips
 
 _TEACHER = {
@@ -89,3 +96,45 @@ def files_plan(root: Path, *stages: Stage, model: dict[str, Any] | None = None) 
     data = {"dataset": "folders", "root": str(root), "validate_split": "validation"}
     defaults = {"data": data, "batch_size": 4, "lr": 1e-3, "log_every": 2}
     return plan(*stages, defaults=defaults).model_copy(update={"model": {**own, "classes": 4, **(model or {})}})
+
+
+def tiny_changes(name: str) -> list[str]:
+    """For `--set`: a recipe on tiny backbones with fresh weights, instead of those of the hub."""
+    tree = read_plan_document(name).tree
+    teachers = tree["model"].get("teachers", ())
+    fresh = []
+    for stage in tree["stages"]:
+        parts = dict.fromkeys(part.partition(".")[0] for part in stage["init"])
+        fresh.append(f"stages.{stage['name']}.init={{{', '.join(f'{part}: fresh' for part in parts)}}}")
+    model = {"student": STUDENT, "teachers": {teacher: tiny_teacher(teacher) for teacher in teachers}}
+    sizes = [f"model.{part}={settings}".replace("'", "") for part, settings in model.items() if settings]
+    own = ["defaults.data.options={count: 28, validate_count: 14, frames: 6}"] if name.endswith("/motion") else []
+    return [*sizes, *fresh, *own, *(f"stages.{stage['name']}.batch_size=2" for stage in tree["stages"])]
+
+
+def authors_converters(path: Path) -> Path:
+    """Converters of the guide's three teachers as the authors' program saves them, tiny; returns the path."""
+    system = find_system("bombkd")
+    teachers = {name: tiny_teacher(name) for name in ("videomae", "timesformer", "vivit")}
+    torch.manual_seed(0)
+    part = system.parts["converters"](system.settings(student=STUDENT, teachers=teachers))
+    fields = {"keys": list(teachers), "d_in": 24, "d_out": 16, "d_out_map": None, "kind": "b", "teacher_lens": None}
+    torch.save({"state_dict": part.state_dict(), "token_k": None, **fields}, path)
+    return path
+
+
+def trained_on_clips(folder: Path) -> None:
+    """Little videos in `clips`, a run with fusion that learned from them in `runs/bombkd-1`, features of its size."""
+    clip_files(folder / "clips")
+    run(files_plan(folder / "clips", converters(epochs=1), fusion(epochs=1)), folder / "runs" / "bombkd-1")
+    random = np.random.default_rng(0)
+    made = [
+        FeatureRecord(
+            path=f"{number}.mp4",
+            label=number % 3,
+            student=random.normal(size=(8, 24)).astype(np.float32),
+            teachers={name: random.normal(size=(8, 16)).astype(np.float32) for name in TEACHERS},
+        )
+        for number in range(12)
+    ]
+    export_features(folder / "features" / "ucf101", made, dataset="ucf101", split="train", shard_size=5)

@@ -2,7 +2,11 @@
 
 import pytest
 
+from gradatim import run
+from gradatim.systems.bombkd.feature_files import export_features
+from systems.bombkd.features import records
 from tiny import authors_files, finished_run
+from tiny_bombkd import clip_files, files_plan, fusion
 
 
 @pytest.fixture(scope="session")
@@ -13,7 +17,17 @@ def prepared(tmp_path_factory):
         patch.chdir(folder)
         finished_run(folder)
     authors_files(folder)
+    watched(folder)
+    export_features(folder / "features", records(9), dataset="ucf101", split="train")
     return folder
+
+
+def watched(folder):
+    """Little videos in `clips`, and in `watched` a run that learned from them."""
+    probe = fusion(
+        name="probe", task="probe", init={"student": "fresh", "probe": "fresh"}, train=["probe"], epochs=None, steps=1
+    )
+    run(files_plan(clip_files(folder / "clips", count=4, validate_count=4), probe), folder / "watched")
 
 
 @pytest.fixture

@@ -3,6 +3,13 @@
 from commandline import all_commands
 
 INVENTORY = {
+    "analyze classify": "contamination converters eps feature json min_samples model normal_class pool remap_by_order "
+    "split task test test_split train",
+    "analyze export": "dataset json out path shard_size split",
+    "analyze import": "dataset dtype json out path split with_labels",
+    "analyze inspect": "dataset json key limit path samples split statistics",
+    "analyze labels": "dataset expected json path shown split",
+    "analyze plot": "by classes converters json method out paths pool split",
     "classify": "batch_size device json model top videos",
     "convert": "force json layout model out source system",
     "demo": "folder pairs set",
@@ -29,7 +36,7 @@ def test_the_inventory_of_commands_and_options():
         for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 17
+    assert len(found) == 23
 
 
 def test_every_command_and_option_has_help():

@@ -3,6 +3,7 @@
 import typer
 
 from gradatim.cli import (
+    analyze,
     classify,
     convert,
     demo,
@@ -48,6 +49,7 @@ for command in (
 ):
     app.command()(command)
 app.add_typer(features.app, name="features")
+app.add_typer(analyze.app, name="analyze")
 
 
 @app.callback(invoke_without_command=True)

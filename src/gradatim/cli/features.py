@@ -47,12 +47,14 @@ def compute(
 ) -> None:
     """Kill it whenever you like: the same command goes on with the shard that was open."""
     from gradatim.cli.display import RunDisplay
+    from gradatim.engine.device import process_of_environment
     from gradatim.engine.precompute import precompute
     from gradatim.find import read_plan_document
     from gradatim.report.tables import duration, rows_table, sized
 
     folder = Path(plan) if Path(plan).is_dir() else None
-    display = RunDisplay(quiet=json)
+    first = process_of_environment()[0] == 0
+    display = RunDisplay(quiet=json or not first)
     try:
         told = precompute(
             changed(read_plan_document(plan), set_, allow),
@@ -65,6 +67,8 @@ def compute(
         )
     finally:
         display.close()
+    if not first:
+        return
     if json:
         show_json([asdict(one) for one in told])
         return

@@ -6,6 +6,7 @@ import shutil
 import time
 from collections.abc import Mapping
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +23,7 @@ from gradatim.plan.stage import Stage
 from gradatim.system import System
 
 _LIGHT = 4_000_000
+_COPIES: "WeakKeyDictionary[nn.Module, nn.Module]" = WeakKeyDictionary()
 _TIMED = 60_000_000
 """Values in the frozen parts up to which a plan's table times a sample; `gradatim features --estimate` always does."""
 
@@ -158,14 +160,20 @@ def _numel(shape: Any) -> int:
 
 def zeros_of(outlines: Mapping[str, nn.Module]) -> dict[str, nn.Module]:
     """Copies of parts of the meta device on the CPU, full of zeros."""
-    arrays: dict[int, Any] = {}
-    for part in outlines.values():
+    return {name: _zeros(part) for name, part in outlines.items()}
+
+
+def _zeros(part: nn.Module) -> nn.Module:
+    """The same copy of a part at every call; its zeros are never changed."""
+    if part not in _COPIES:
+        arrays: dict[int, Any] = {}
         for weight in part.parameters():
             arrays[id(weight)] = nn.Parameter(torch.zeros(weight.shape, dtype=weight.dtype), weight.requires_grad)
         for buffer in part.buffers():
             arrays[id(buffer)] = torch.zeros(buffer.shape, dtype=buffer.dtype)
-    # What stands in the memo is taken instead of a copy.
-    return {name: copy.deepcopy(part, arrays) for name, part in outlines.items()}
+        # What stands in the memo is taken instead of a copy.
+        _COPIES[part] = copy.deepcopy(part, arrays)
+    return _COPIES[part]
 
 
 def _timed(

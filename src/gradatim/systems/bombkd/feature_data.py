@@ -15,7 +15,6 @@ from torch import Tensor
 from gradatim.errors import DataError, problems, unknown
 from gradatim.systems.bombkd.feature_files import FeatureSet, find_features
 from gradatim.systems.bombkd.feature_shards import STUDENT, FeatureRecord, Shard, label_of
-from gradatim.weights.digest import file_digest
 
 
 class FeatureSettings(BaseModel):
@@ -111,11 +110,8 @@ class FeatureDataset:
 
     def digest(self) -> str:
         """Hexadecimal xxh3 of all files' contents and the settings that change a sample."""
-        state = xxhash.xxh3_128(f"bombkd features 1 {self.teachers} {self.settings.dtype}".encode())
-        for shard in self.source.shards:
-            for file in sorted(shard.iterdir()) if shard.is_dir() else [shard]:
-                state.update(f"{file.name} {file_digest(file)}\n".encode())
-        return state.hexdigest()
+        content = f"bombkd features 2 {self.teachers} {self.settings.dtype} {self.source.digest()}"
+        return xxhash.xxh3_128_hexdigest(content.encode())
 
     def sample(self, index: int, fields: tuple[str, ...], random: np.random.Generator | None) -> dict[str, Any]:
         """Read the fields asked for.

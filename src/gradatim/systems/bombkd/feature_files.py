@@ -1,7 +1,8 @@
 """Feature files of the published program: found, described and read, without running anything that they hold.
 
 Four forms hold the same records: one pickle file, one JSON file, several pickle files, or several folders of NumPy
-arrays; the last two with an index beside them. Records come one by one; no more than one file's are in memory.
+arrays; the last two with an index beside them. A fifth is a feature store that such files were imported into.
+Records come one by one; no more than one file's are in memory.
 """
 
 import re
@@ -13,11 +14,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import xxhash
 
 from gradatim.errors import DataError
 from gradatim.files import write_json
 from gradatim.systems.bombkd.datasets.listing import read_json
-from gradatim.systems.bombkd.feature_shards import NOT_ARRAYS, STUDENT, FeatureRecord, Shard, label_of, open_shard
+from gradatim.systems.bombkd.feature_shards import (
+    NOT_ARRAYS,
+    STORE,
+    STUDENT,
+    TEACHER_TOKENS,
+    FeatureRecord,
+    Shard,
+    label_of,
+    open_shard,
+)
+from gradatim.weights.digest import file_digest
 from gradatim.weights.formats.restricted_pickle import dump_pickle
 
 _INDEX = ".index.json"
@@ -68,6 +80,14 @@ class FeatureSet:
 
     def __len__(self) -> int:
         return sum(self.counts)
+
+    def digest(self) -> str:
+        """Hexadecimal xxh3 of all files' names and contents."""
+        state = xxhash.xxh3_128()
+        for shard in self.shards:
+            for file in sorted(shard.iterdir()) if shard.is_dir() else [shard]:
+                state.update(f"{file.name} {file_digest(file)}\n".encode())
+        return state.hexdigest()
 
     def records(self) -> Iterator[FeatureRecord]:
         """All records in order; one shard is open at a time.
@@ -128,6 +148,8 @@ def list_features(path: Path) -> list[FeatureSet]:
         raise DataError(f"{path}: no such file or folder.")
     if path.name.endswith(_INDEX):
         return [_indexed(path)]
+    if (path / STORE).is_file():
+        return [_stored(path)]
     if path.is_file() or (path / "labels.npy").exists() or (path / f"{STUDENT}_concat.npy").exists():
         dataset, split = _named(_SHARD.sub(r"\g<stem>", path.name))
         return [FeatureSet(path=path, dataset=dataset, split=split, shards=(path,))]
@@ -216,6 +238,15 @@ def _indexed(path: Path) -> FeatureSet:
         raise DataError(f"{path}: names shards that do not exist: {', '.join(wrong)}.")
     dataset, split = (str(content.get(key, "")) for key in ("dataset", "split"))
     return FeatureSet(path=path, dataset=dataset, split=split, shards=tuple(shards), index=content)
+
+
+def _stored(path: Path) -> FeatureSet:
+    about = read_json(path / STORE)
+    fields = [entry["name"] for entry in about["fields"]]
+    teachers = [name.partition(".")[2] for name in fields if name.startswith(f"{TEACHER_TOKENS}.")]
+    index = {**about.get("index", {}), "teachers": teachers, "shards": [{"file": path.name, "count": about["rows"]}]}
+    dataset, split = about.get("dataset", ""), about.get("split", "")
+    return FeatureSet(path=path, dataset=dataset, split=split, shards=(path,), index=index)
 
 
 def _unindexed(folder: Path, stem: str, files: list[Path]) -> FeatureSet:

@@ -123,10 +123,12 @@ def inspect_features(
     """
     found = find_features(path, dataset=dataset, split=split)
     seen: dict[str, _Seen] = {}
+    there: dict[str, None] = {}
     labels: Counter[str] = Counter()
     unlabelled, listed, scanned = [], [], 0
     for record in islice(found.records(), limit or None):
         entries = dict(_entries(record))
+        there.update(dict.fromkeys(entries))
         for key, value in entries.items():
             if not keys or key in keys:
                 seen.setdefault(key, _Seen()).add(value, statistics=statistics)
@@ -139,7 +141,7 @@ def inspect_features(
                 {key: value if key in ("path", "label") else list(value.shape) for key, value in entries.items()}
             )
         scanned += 1
-    _refuse_unseen(path, keys, seen)
+    _refuse_unseen(path, keys, there)
     teachers = [key for key in seen if key not in ("path", "label", STUDENT)]
     return {
         "path": str(found.path),

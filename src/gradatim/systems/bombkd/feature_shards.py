@@ -6,9 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from gradatim.errors import DataError, FormatError, unknown
+from gradatim.features import FeatureStore
 from gradatim.systems.bombkd.datasets.listing import read_json
 from gradatim.weights.formats.restricted_pickle import load_pickle
 
@@ -19,6 +22,9 @@ NO_LABELS = (
 )
 
 NOT_ARRAYS = ("path", "label")
+PATH, STUDENT_TOKENS, TEACHER_TOKENS = "path", "student_tokens", "teacher_tokens"
+"""Names of fields in a feature store; a teacher's is `teacher_tokens.NAME`."""
+STORE = "store.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,10 +49,10 @@ class Shard:
 
     Args:
         path: where they come from.
-        entries: path -> label, arrays; see the two readers.
+        entries: path -> label, arrays; see the three readers.
     """
 
-    def __init__(self, path: Path, entries: "_Listed | _Concatenated") -> None:
+    def __init__(self, path: Path, entries: "_Listed | _Concatenated | StoredRecords") -> None:
         self.path = path
         self._entries = entries
 
@@ -63,7 +69,7 @@ class Shard:
 
 
 def open_shard(path: Path, teachers: Iterable[str] = ()) -> Shard:
-    """Records of a pickle or JSON file, or of a folder of arrays; the latter are mapped, not read.
+    """Records of a pickle or JSON file, a folder of arrays, or a feature store; the latter two are mapped, not read.
 
     Args:
         path: the file or folder.
@@ -73,7 +79,9 @@ def open_shard(path: Path, teachers: Iterable[str] = ()) -> Shard:
         DataError: the file is missing, damaged, or holds something else.
     """
     if path.is_dir():
-        return Shard(path, _Concatenated(path, teachers))
+        stored = (path / STORE).is_file()
+        entries = StoredRecords(FeatureStore.open(path, verify=False)) if stored else _Concatenated(path, teachers)
+        return Shard(path, entries)
     try:
         content = read_json(path) if path.suffix == ".json" else load_pickle(path)
     except FormatError as error:
@@ -163,6 +171,38 @@ class _Concatenated:
             wrong.append("numbers of records differ: " + ", ".join(f"{name} {n}" for name, n in sizes.items()))
         if wrong:
             raise DataError(f"{self._folder}: {'; '.join(wrong)}.")
+
+
+class StoredRecords:
+    """Records of a feature store that holds the student's tokens, by number.
+
+    Args:
+        store: open.
+    """
+
+    def __init__(self, store: FeatureStore) -> None:
+        if STUDENT_TOKENS not in store.names:
+            raise DataError(f"{store.folder}: {unknown('field', STUDENT_TOKENS, store.names)}")
+        self._store = store
+
+    def __len__(self) -> int:
+        return len(self._store)
+
+    def __getitem__(self, number: int) -> FeatureRecord:
+        row = self._store[number]
+        arrays = {name: _numbers(value) for name, value in row.items() if name.startswith(f"{TEACHER_TOKENS}.")}
+        path = bytes(row[PATH].numpy()).decode() if PATH in row else f"record {number}"
+        return FeatureRecord(
+            path=path,
+            label=int(row["label"]) if "label" in row else None,
+            student=_numbers(row[STUDENT_TOKENS]),
+            teachers={name.partition(".")[2]: array for name, array in arrays.items()},
+        )
+
+
+def _numbers(value: Tensor) -> NDArray[Any]:
+    """NumPy has no bfloat16."""
+    return (value.float() if value.dtype == torch.bfloat16 else value).numpy()
 
 
 def _is_array(value: Any) -> bool:

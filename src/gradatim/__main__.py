@@ -1,0 +1,6 @@
+"""`python -m gradatim`: the command line, for launchers such as `torchrun -m gradatim`."""
+
+from gradatim.cli import main
+
+if __name__ == "__main__":
+    main()
