@@ -459,6 +459,12 @@ def test_two_iterators_at_once_share_no_memory(counted):
         assert one["i"].data_ptr() != other["i"].data_ptr()
 
 
+@pytest.mark.parametrize("size", [1, 3, 32, 257])
+def test_a_batch_lies_half_a_page_from_where_records_begin(size, plain):
+    assert plain[0].buffer(size).array.ctypes.data % PAGE == PAGE // 2
+    assert plain[0].records.records.ctypes.data % PAGE == 0
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("batch_size", [None, 7])
 def test_torchs_loader_reads_a_store(workers, batch_size, plain):
