@@ -5,6 +5,7 @@ import json
 import os
 import random
 import struct
+import time
 import tracemalloc
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from torch.utils.data import DataLoader
 
 from gradatim import DataError, FeatureStore
 from gradatim.features import Field
+from gradatim.features.reading import threads_for
 from gradatim.features.schema import DTYPES, PAGE, Schema
 from gradatim.features.shelf import Shelf
 
@@ -457,6 +459,42 @@ def test_two_iterators_at_once_share_no_memory(counted):
     for number, (one, other) in enumerate(pairs):
         assert one["i"].tolist() == list(range(number * 8, min(100, number * 8 + 8)))
         assert one["i"].data_ptr() != other["i"].data_ptr()
+
+
+@pytest.fixture
+def large(tmp_path):
+    """A store whose batches are worth a thread of their own."""
+    value = torch.arange(64.0)[:, None].expand(64, 70_000)
+    return filled(tmp_path / "large", {"x": (70_000,)}, {"x": value})
+
+
+@pytest.mark.parametrize("reuse", [0, 1, 2, 5])
+def test_large_batches_are_gathered_ahead_in_order_and_stay_valid(reuse, large):
+    assert threads_for(7 * large.schema.stride) == min(2, os.cpu_count() or 1)
+    valid, seen = [], []
+    for batch in large.batches(7, seed=1, reuse=reuse):
+        valid = [*valid, batch][-(reuse or 100) :]
+        seen.append([int(row[0]) for row in batch["x"]])
+        time.sleep(0.002)
+        expected = [[value] * 2 for batch in seen[-len(valid) :] for value in batch]
+        assert [row[[0, -1]].tolist() for batch in valid for row in batch["x"]] == expected
+
+    whole = [row for batch in seen for row in batch]
+    assert sorted(whole) == list(range(64))
+    assert whole == [int(row) for batch in large.batches(1, seed=1) for row in batch["x"][:, 0]]
+
+
+def test_a_store_that_is_closed_while_it_is_read_does_no_harm(large):
+    maps = Path("/proc/self/maps")
+    source = large.batches(7)
+    next(source)
+    large.close()
+
+    with pytest.raises(IndexError):
+        list(source)
+
+    if maps.exists():
+        assert str(large.folder) not in maps.read_text()
 
 
 @pytest.mark.parametrize("size", [1, 3, 32, 257])

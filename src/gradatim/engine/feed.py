@@ -2,7 +2,9 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 import numpy as np
@@ -13,12 +15,14 @@ from gradatim.data.batches import BatchOrder, Key, keyed_batches
 from gradatim.data.dataset import Dataset
 from gradatim.engine.extract import given_values, nested, restored
 from gradatim.engine.features import Prefix, flat
-from gradatim.errors import GuardError
-from gradatim.features.reading import Ahead, batches_ahead
+from gradatim.errors import DataError, GuardError
+from gradatim.features.reading import Ahead, batches_ahead, gathered_ahead, threads_for, under_way
 from gradatim.features.store import Buffer as StoreBuffer
 from gradatim.features.store import FeatureStore
 from gradatim.task import MASK
 
+_Chosen = tuple[list[Key], np.ndarray]
+_INDEX = itemgetter(1)
 _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-3, "bfloat16": 1.6e-2}
 _AUTOCAST = 3e-2
 _TF32 = 4e-3
@@ -45,20 +49,25 @@ class Feed:
         self.views, self._samples, self._hold, self._pinned = views, samples, hold, pinned
         self._absent = tuple(name for store in stores for name in store.about.get("absent", ()))
         self._plain = not any(store.converted for store in stores)
+        wrong = [f"{store.folder}: {len(store)} samples" for store in stores if len(store) != samples * views]
+        if wrong:
+            raise DataError(f"features of {samples} samples, {views} of each, are wanted; {', '.join(wrong)}")
         self._ring: dict[int, deque[list[StoreBuffer]]] = {}
 
     def rows(self, keys: Sequence[Key]) -> np.ndarray:
         """Rows of the stores that hold these (epoch, index)."""
         if self.views == 1:
-            return np.array([index for _, index in keys], np.int64)
+            return np.fromiter(map(_INDEX, keys), np.int64, len(keys))
         return np.array([epoch % self.views * self._samples + index for epoch, index in keys], np.int64)
 
     def gather(self, rows: np.ndarray) -> dict[str, Any]:
         """Values of these rows as they are stored; valid until `hold` more batches were read."""
-        buffers = self._buffers(len(rows))
+        return self._gather(rows, self._buffers(len(rows)))
+
+    def _gather(self, rows: np.ndarray, buffers: Sequence[StoreBuffer]) -> dict[str, Any]:
         found: dict[str, Tensor] = {}
         for store, buffer in zip(self.stores, buffers, strict=True):
-            found |= store.gather(rows, buffer=buffer)
+            found |= store.gather_checked(rows, buffer)
         return nested(found, self._absent)
 
     def _buffers(self, size: int) -> list[StoreBuffer]:
@@ -66,11 +75,14 @@ class Feed:
             # The allocator of pinned memory waits for copies under way before it gives a block out again.
             return [store.buffer(size, pinned=True) for store in self.stores]
         ring = self._ring.setdefault(size, deque())
-        if len(ring) < self._hold:
+        if len(ring) < self._hold + under_way(self._threads(size)):
             ring.append([store.buffer(size) for store in self.stores])
         else:
             ring.rotate(-1)
         return ring[-1]
+
+    def _threads(self, batch_size: int) -> int:
+        return threads_for(batch_size * sum(store.schema.stride for store in self.stores))
 
     def restored(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values on the device in the dtype that they were computed in; changes and returns `values`."""
@@ -91,23 +103,24 @@ class Feed:
         """Batches of these (epoch, index)."""
         chosen = self._asked_ahead(keys, order.batch_size)
         if not fields:
-            for one in chosen:
-                yield self.gather(self.rows(one))
+            gathers = (partial(self._gather, rows, self._buffers(len(rows))) for _, rows in chosen)
+            yield from gathered_ahead(gathers, self._threads(order.batch_size))
             return
         mine, theirs = _two(chosen)
-        drawn = ([(epoch % self.views, index) for epoch, index in one] for one in theirs)
+        drawn = ([(epoch % self.views, index) for epoch, index in one] for one, _ in theirs)
         source = keyed_batches(dataset, fields, drawn, seed=order.seed, stage=order.stage, workers=workers)
         for batch in source:
-            yield {**batch, **self.gather(self.rows(next(mine)))}
+            _, rows = next(mine)
+            yield {**batch, **self._gather(rows, self._buffers(len(rows)))}
 
-    def _asked_ahead(self, keys: Iterable[list[Key]], batch_size: int) -> Iterator[list[Key]]:
-        """The keys as they come, records of batches to come asked for from the disk."""
+    def _asked_ahead(self, keys: Iterable[list[Key]], batch_size: int) -> Iterator[_Chosen]:
+        """The keys as they come, with their rows; records of batches to come are asked for from the disk."""
         ahead = [Ahead(store) for store in self.stores]
         depth = min(batches_ahead(batch_size * store.schema.stride) for store in self.stores)
-        waiting: deque[list[Key]] = deque()
+        waiting: deque[_Chosen] = deque()
         for one in keys:
-            waiting.append(one)
             rows = self.rows(one)
+            waiting.append((one, rows))
             for each in ahead:
                 each.expect(rows)
             if len(waiting) > depth:
@@ -120,16 +133,16 @@ class Feed:
             store.close()
 
 
-def _two(keys: Iterator[list[Key]]) -> tuple[Iterator[list[Key]], Iterator[list[Key]]]:
-    """The same keys twice; the second reader leads, the first follows any number behind."""
-    held: deque[list[Key]] = deque()
+def _two(batches: Iterator[_Chosen]) -> tuple[Iterator[_Chosen], Iterator[_Chosen]]:
+    """The same twice; the second reader leads, the first follows any number behind."""
+    held: deque[_Chosen] = deque()
 
-    def leading() -> Iterator[list[Key]]:
-        for one in keys:
+    def leading() -> Iterator[_Chosen]:
+        for one in batches:
             held.append(one)
             yield one
 
-    def following() -> Iterator[list[Key]]:
+    def following() -> Iterator[_Chosen]:
         while held:
             yield held.popleft()
 

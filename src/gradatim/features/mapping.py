@@ -58,10 +58,11 @@ class Mapping:
             self._map(at, length, mmap.PROT_READ, mmap.MAP_SHARED | _MAP_FIXED, handle, start)
             self._libc.madvise(at, length, _MADV_RANDOM)
             at += held * stride
-        self._close = weakref.finalize(self, _release, self._libc, self._base, size, self._files)
         flat = (ctypes.c_ubyte * (count * stride)).from_address(self._base)
+        # Every array over the addresses holds this, so a gather in another thread outlives `close`.
+        weakref.finalize(flat, _release, self._libc, self._base, size, self._files)
         self.records = np.frombuffer(memoryview(flat), dtype=np.uint8).reshape(count, stride)
-        """(records, stride) uint8, read only; not to be used after `close`."""
+        """(records, stride) uint8, read only; empty after `close`."""
         self.records.flags.writeable = False
 
     def _map(self, at: int | None, size: int, protection: int, flags: int, handle: int, start: int) -> int:
@@ -91,9 +92,8 @@ class Mapping:
         return True
 
     def close(self) -> None:
-        """Give the addresses and files back; arrays over them must not be used any more."""
+        """Give the addresses and files back, as soon as no array uses them any more."""
         self.records = np.empty((0, self._stride), np.uint8)
-        self._close()
 
 
 def _release(libc: Any, base: int, size: int, files: list[int]) -> None:

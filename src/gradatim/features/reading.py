@@ -1,7 +1,11 @@
-"""Reading a store for an epoch: buffers that are used again, and records asked for ahead of their batch."""
+"""Reading a store for an epoch: records asked for ahead of their batch, and gathered while the last one is in use."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from torch import Tensor
@@ -9,10 +13,13 @@ from torch import Tensor
 from gradatim.data.random import keyed_generator
 
 if TYPE_CHECKING:
-    from gradatim.features.store import FeatureStore
+    from gradatim.features.store import Buffer, FeatureStore
 
+T = TypeVar("T")
 _AHEAD_BYTES = 64 << 20
 _LOOK_AGAIN = 64
+_WORTH_A_THREAD = 1 << 20
+"""Bytes of a batch that take longer to copy than a thread takes to be told."""
 
 
 class Ahead:
@@ -43,6 +50,36 @@ def batches_ahead(batch_bytes: int) -> int:
     return min(32, max(2, _AHEAD_BYTES // max(1, batch_bytes)))
 
 
+def threads_for(batch_bytes: int) -> int:
+    """Threads that gather batches of this size: one copy alone does not use what the memory can give."""
+    return min(2, os.cpu_count() or 1) if batch_bytes >= _WORTH_A_THREAD else 0
+
+
+def under_way(threads: int) -> int:
+    """Batches that `gathered_ahead` writes besides those that are in use."""
+    return 2 * threads
+
+
+def gathered_ahead(gathers: Iterator[Callable[[], T]], threads: int) -> Iterator[T]:
+    """Results in order, `under_way(threads)` of which are made while one is in use; without threads, one by one."""
+    if not threads:
+        for gather in gathers:
+            yield gather()
+        return
+    waiting: deque[Future[T]] = deque()
+    with ThreadPoolExecutor(threads, "gather") as pool:
+        try:
+            for gather in gathers:
+                waiting.append(pool.submit(gather))
+                if len(waiting) > under_way(threads):
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            # The memory that is written into goes back to its owner only when nobody writes any more.
+            pool.shutdown(cancel_futures=True)
+
+
 def read_batches(
     store: "FeatureStore",
     batch_size: int,
@@ -59,7 +96,9 @@ def read_batches(
     ahead = Ahead(store)
     depth = batches_ahead(batch_size * store.schema.stride)
     starts = range(0, len(chosen), batch_size)
-    with store.lent(batch_size, reuse) as buffers:
+    threads = threads_for(batch_size * store.schema.stride)
+
+    def gathers(buffers: Sequence["Buffer"]) -> Iterator[Callable[[], dict[str, Tensor]]]:
         for start in starts[:depth]:
             ahead.expect(chosen[start : start + batch_size])
         for number, start in enumerate(starts):
@@ -67,4 +106,8 @@ def read_batches(
             if soon < len(chosen):
                 ahead.expect(chosen[soon : soon + batch_size])
             now = chosen[start : start + batch_size]
-            yield store.gather_checked(now, buffers[number % reuse] if reuse else store.buffer(len(now)))
+            buffer = buffers[number % len(buffers)] if buffers else store.buffer(len(now))
+            yield partial(store.gather_checked, now, buffer)
+
+    with store.lent(batch_size, reuse + under_way(threads) if reuse else 0) as buffers:
+        yield from gathered_ahead(gathers(buffers), threads)
