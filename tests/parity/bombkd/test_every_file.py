@@ -1,13 +1,12 @@
 """No file of the folder is left out: each is claimed by a test of this package; every checkpoint is read whole."""
 
-from fnmatch import fnmatch
-
 import pytest
 
 from gradatim.systems.bombkd.checkpoints import read_checkpoint
 from gradatim.systems.bombkd.layouts import LAYOUTS
 from gradatim.systems.bombkd.model import PARTS, BombKDSettings
 from gradatim.weights import transfer, translate
+from parity.support import check_claims
 
 CLAIMED = {
     "converters.*": "test_parts",
@@ -30,14 +29,7 @@ CLAIMED = {
 
 @pytest.mark.parity
 def test_every_file_is_claimed_by_a_test(parity_root):
-    folder = parity_root / "bombkd"
-    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-
-    unclaimed = [name for name in files if not any(fnmatch(name, pattern) for pattern in CLAIMED)]
-
-    assert not unclaimed
-    assert len(files) >= 40
-    print(f"{len(files)} files of bombkd, all claimed")
+    check_claims(parity_root / "bombkd", CLAIMED, least=40)
 
 
 @pytest.mark.parity
