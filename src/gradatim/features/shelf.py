@@ -1,7 +1,6 @@
 """The folder of all feature stores: found by key, listed, verified, pruned."""
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -137,10 +136,6 @@ class Shelf:
                 remove_store(entry.folder)
                 removed.append(entry)
         return removed
-
-    def note_time(self, about: Mapping[str, Any], seconds: float) -> None:
-        """Note how long a store took to fill."""
-        (self.of(about) / "used").write_text(f"{seconds:.1f} s, {time.strftime('%Y-%m-%d')}\n")
 
 
 def _entry(path: Path) -> Entry:
