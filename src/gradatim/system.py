@@ -50,12 +50,16 @@ class Metric:
     """A figure of merit.
 
     Args:
-        function: of values, by argument name -> one number a sample (B,), or their mean.
+        function: of values, by argument name -> one number a sample (B,), or their mean; or, with `over`, whatever that
+            needs of a batch.
         higher_is_better: which way is up.
+        over: what the function gave for each batch, in order -> the figure of the whole set, for what is no mean over
+            samples, such as an average precision.
     """
 
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
     higher_is_better: bool = True
+    over: Callable[[Sequence[Any]], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -44,6 +44,7 @@ def build_judge(
     fields = read_fields(system, stage, [metric], feed.names if feed is not None else ())
     size = stage.validation.batch_size or stage.batch_size
     measure = call.bound(options)
+    over = system.metrics[metric].over if metric in system.metrics else None
     if not len(dataset):
         raise DataError(
             f"stage {stage.name!r}: the validation set is empty; hold samples out, or leave `validate` away"
@@ -56,6 +57,7 @@ def build_judge(
         for part in parts.values():
             part.eval()
         total, count = 0.0, 0
+        collected: list[Any] = []
         generator, reseed = torch.Generator(place.device), place.seeder()
         for indices, batch in plain_batches(dataset, fields, size):
             generator.manual_seed(keyed_seed(seed, stage.name, "validate", indices[0]))
@@ -65,12 +67,17 @@ def build_judge(
             sent = place.send(batch)
             sent = feed.restored(sent) if feed is not None else sent
             values = task.compute(parts, sent, want=want, options=options, generator=generator)
-            result = measure({**sent, **values}).double()
+            result = measure({**sent, **values})
+            if over is not None:
+                collected.append(result)
+                continue
+            # A loss that is the sum of several gives them all.
+            result = result.double().sum() if metric in system.losses else result.double()
             total += float(result.sum()) if result.ndim else float(result) * len(indices)
             count += len(indices)
         for module in learning:
             module.training = True
-        return total / count
+        return total / count if over is None else over(collected)
 
     return judge, higher
 

@@ -73,7 +73,7 @@ def build_driver(turn: Turn, parts: Mapping[str, nn.Module], *, steps: int, per_
         optimizer=build_optimizer(parts, turn.training),
         factor=schedule_factor(turn.training, steps=steps, per_epoch=per_epoch),
         parameters=parameters,
-        sums=torch.zeros(len(turn.losses), device=parameters[0].device),
+        sums=torch.zeros(len(turn.logged), device=parameters[0].device),
         norms=torch.zeros((), device=parameters[0].device),
     )
 
@@ -122,7 +122,7 @@ class LoopState:
         return {
             name if len(self.drivers) == 1 else f"{driver.turn.name}.{name}": value / counted
             for driver in self.drivers
-            for (name, _, _), value in zip(driver.turn.losses, driver.sums.tolist(), strict=True)
+            for name, value in zip(driver.turn.logged, driver.sums.tolist(), strict=True)
         }
 
     def start_interval(self) -> None:

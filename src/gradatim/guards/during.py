@@ -38,6 +38,8 @@ class LossBand:
     def judge(self, terms: Mapping[str, float]) -> Trouble | None:
         """Judge the mean of each term over one interval; the first interval sets the values."""
         for name, value in terms.items():
+            if "/" in name:
+                continue  # What a term is the sum of may be a handful of samples.
             start = self.first.setdefault(name, value)
             if abs(value - start) > self.band * abs(start):
                 return Trouble(

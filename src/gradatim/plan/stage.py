@@ -94,6 +94,17 @@ class CosineSchedule(Settings):
     final: NonNegativeFloat = 0.0
 
 
+class EpochCosineSchedule(Settings):
+    """The same rate through an epoch: `warmup` epochs of linear growth, then half a cosine down to the rate `least`.
+
+    Keras' callbacks schedule in this way. Epoch e of the warm-up, from 1, has the factor start + (1 - start) e / warmup.
+    """
+
+    warmup: NonNegativeInt = 3
+    start: NonNegativeFloat = 0.01
+    least: NonNegativeFloat = 1e-7
+
+
 class StepSchedule(Settings):
     """Multiply by `gamma` every `every` epochs, after `warmup` steps."""
 
@@ -111,10 +122,11 @@ class OneCycleSchedule(Settings):
 
 
 class Schedule(_OneOf):
-    """`constant`, `cosine`, `step` or `one_cycle`: the learning rate's factor over the stage."""
+    """`constant`, `cosine`, `epoch_cosine`, `step` or `one_cycle`: the learning rate's factor over the stage."""
 
     constant: ConstantSchedule | None = None
     cosine: CosineSchedule | None = None
+    epoch_cosine: EpochCosineSchedule | None = None
     step: StepSchedule | None = None
     one_cycle: OneCycleSchedule | None = None
 
