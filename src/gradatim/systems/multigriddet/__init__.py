@@ -1,0 +1,1 @@
+"""MultiGridDet: detects objects; each is predicted by the cells around its center."""
