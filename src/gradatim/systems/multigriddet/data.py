@@ -1,0 +1,325 @@
+"""Samples for MultiGridDet: pictures in the network's input with the boxes and classes of their objects.
+
+All files are checked before the first is used. Pictures are kept in memory as far as a budget goes.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import xxhash
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from torch import Tensor
+
+from gradatim.data.image import Picture
+from gradatim.errors import DataError, problems, unknown
+from gradatim.systems.multigriddet.annotations import (
+    AnnotatedImage,
+    Check,
+    Kind,
+    OnBadBox,
+    read_annotations,
+)
+from gradatim.systems.multigriddet.formats.entry import Role, Wanted
+from gradatim.systems.multigriddet.formats.text import read_classes
+from gradatim.systems.multigriddet.letterbox import Letterbox
+from gradatim.systems.multigriddet.pictures import FilePictures, PictureSource, ShapePictures
+from gradatim.systems.multigriddet.shapes import ShapesSettings, square
+
+Split = Literal["train", "validate", "all"]
+
+SHAPES = "shapes"
+DEFAULT_HOLDOUT = 0.1
+
+Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(square)]
+
+
+class DetectionSettings(BaseModel):
+    """Which pictures, and what is done to them before the model sees them.
+
+    Args:
+        root: annotations: a file or a folder; or `shapes`, pictures that are drawn on the spot.
+        kind: format of the annotations; "auto" tells it by what is there.
+        images: folder that names of pictures start from, where that is not the annotations' own.
+        split: name of the data set's split that training reads; by default the one whose name says so.
+        validate_split: the same for validation.
+        validate_root: annotations for validation, if they stand elsewhere.
+        holdout: share of training that is kept out of it for validation, spread evenly over the list. By default 0
+            where there is a split or a file for validation, and 0.1 where there is none.
+        classes: names in order, or a file with one a line; by default what the data set says.
+        size: (height, width) of the network's input; one number is a square. Follows from the plan's `model`.
+        on_bad_box: "drop" leaves boxes out that are wrong and counts them in the notes.
+        learn_difficult: whether objects that are marked as difficult are among the boxes; groups that are marked as a
+            crowd never are.
+        memory: MiB of decoded pictures that each process keeps.
+        check: before anything starts, decode every picture to its end ("full") or look at its header.
+        limit: use no more pictures than this of each split, spread evenly over it.
+        shapes: of the pictures that are drawn.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    root: Path = Path(SHAPES)
+    kind: Kind = "auto"
+    images: Path | None = None
+    split: str | None = None
+    validate_split: str | None = None
+    validate_root: Path | None = None
+    holdout: Annotated[float, Field(ge=0, lt=1)] | None = None
+    classes: Annotated[tuple[str, ...], Field(min_length=1)] | Path | None = None
+    size: Size = (608, 608)
+    on_bad_box: OnBadBox = "error"
+    learn_difficult: bool = False
+    memory: NonNegativeInt = 1024
+    check: Check = "headers"
+    limit: PositiveInt | None = None
+    shapes: ShapesSettings = ShapesSettings()
+
+    @model_validator(mode="after")
+    def _agree(self) -> "DetectionSettings":
+        ways = {"validate_split": self.validate_split, "validate_root": self.validate_root, "holdout": self.holdout}
+        given = [name for name, value in ways.items() if value]
+        if "holdout" in given and len(given) > 1:
+            raise ValueError(f"validation reads one of {', '.join(given)}; set one of them")
+        if self.drawn and (len(given) or self.classes is not None):
+            raise ValueError("shapes are drawn: their classes and counts stand in `shapes`")
+        return self
+
+    @property
+    def drawn(self) -> bool:
+        """Whether pictures are drawn instead of read."""
+        return self.kind == SHAPES or (self.kind == "auto" and self.root == Path(SHAPES))
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names that a sample can hold."""
+        return ("image", "boxes")
+
+    @property
+    def varies(self) -> bool:
+        """Whether a training sample differs between epochs."""
+        return False
+
+
+class DetectionDataset:
+    """Letterboxed pictures and boxes; a `gradatim.data.dataset.Dataset`.
+
+    A sample has the fields
+
+    - `image`: (3, H, W) float32 in [0, 1], RGB;
+    - `boxes`: (N, 5) float32; left, top, right, bottom in pixels of the image, and the class.
+
+    Args:
+        source: the pictures.
+        chosen: their numbers in the source, in order.
+        settings: what is done to them.
+        training: whether they are augmented.
+    """
+
+    ragged = ("boxes",)
+
+    def __init__(
+        self, source: PictureSource, chosen: tuple[int, ...], settings: DetectionSettings, *, training: bool
+    ) -> None:
+        self.source = source
+        self.chosen = chosen
+        self.settings = settings
+        self.training = training
+        self._kept: dict[int, Picture] = {}
+        self._room = settings.memory * 2**20
+
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """Names that a sample can hold."""
+        return self.settings.fields
+
+    @property
+    def random(self) -> bool:
+        """Whether a sample differs between epochs."""
+        return self.training and self.settings.varies
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names of the classes by number."""
+        return self.source.classes
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know about these pictures, one sentence each."""
+        return self.source.notes
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A worker process decodes for itself: pictures would be slow to send.
+        return {**self.__dict__, "_kept": {}, "_room": self.settings.memory * 2**20}
+
+    def name(self, index: int) -> str:
+        """Name of a picture, unique in the data set."""
+        return self.source.name(self.chosen[index])
+
+    def record(self, index: int) -> AnnotatedImage:
+        """All annotations of a picture in its own pixels, crowds and difficult objects too."""
+        return self.source.record(self.chosen[index])
+
+    def source_image(self, index: int) -> Picture:
+        """The picture as it is stored, (h, w, 3) uint8."""
+        return self.source.picture(self.chosen[index])
+
+    def letterbox(self, index: int) -> Letterbox:
+        """Where a picture lies in the network's input when it is not augmented."""
+        return Letterbox(self.record(index).size, self.settings.size)
+
+    def digest(self) -> str:
+        """Hexadecimal xxh3 of all files' contents, names, annotations and the settings that change a sample."""
+        chosen = self.settings.model_dump_json(include={"size", "learn_difficult"})
+        head = f"multigriddet pictures 1\n{chosen}\n{self.training}\n"
+        return xxhash.xxh3_128_hexdigest((head + self.source.digest(self.chosen)).encode())
+
+    def sample(self, index: int, fields: tuple[str, ...], random: np.random.Generator | None) -> dict[str, Tensor]:
+        """Read the fields asked for; nothing is decoded for boxes alone, unless they are augmented.
+
+        Args:
+            index: 0 to length - 1.
+            fields: which of `fields` to read.
+            random: source of all augmentation; None letterboxes and does nothing else.
+
+        Raises:
+            DataError: a field is not offered, or a file has become unreadable since the check.
+        """
+        wrong = [unknown("field", field, self.fields) for field in fields if field not in self.fields]
+        if wrong:
+            raise DataError(problems(f"sample {self.name(index)!r}:", wrong))
+        sample: dict[str, Tensor] = {}
+        if "image" in fields:
+            sample["image"] = to_tensor(self._letterboxed(index))
+        if "boxes" in fields:
+            boxes, classes = self._learned(index)
+            sample["boxes"] = joined(self.letterbox(index).boxes(boxes), classes)
+        return sample
+
+    def _learned(self, index: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """Boxes in the picture's pixels and classes of the objects that are learned."""
+        record = self.record(index)
+        keep = ~record.crowd if self.settings.learn_difficult else ~(record.crowd | record.difficult)
+        return record.boxes[keep], record.classes[keep]
+
+    def _letterboxed(self, index: int) -> Picture:
+        """The picture in the network's input, from memory if it is there."""
+        kept = self._kept.get(index)
+        if kept is None:
+            kept = self.letterbox(index).picture(self.source_image(index))
+            self._keep(index, kept)
+        return kept
+
+    def _keep(self, index: int, picture: Picture) -> None:
+        if picture.nbytes <= self._room:
+            self._room -= picture.nbytes
+            self._kept[index] = picture
+
+
+def open_data(settings: DetectionSettings, split: Split) -> DetectionDataset:
+    """Find and check all pictures of a split.
+
+    Args:
+        settings: which pictures.
+        split: "train" is augmented; "validate" is the data set's own validation, or what was held out of training;
+            "all" is all of training, what was held out included, not augmented.
+
+    Raises:
+        DataError: everything that is wrong with files, pictures and boxes, one line each; or the split is empty.
+    """
+    if split == "validate" and not settings.holdout:
+        own = _own_validation(settings)
+        if own is not None:
+            return DetectionDataset(own, _spread(range(len(own)), settings.limit), settings, training=False)
+    source = _training(settings)
+    share = 0.0 if split == "all" else _held_share(settings)
+    held = _held(len(source), share)
+    chosen = [number for number in range(len(source)) if split == "all" or (number in held) == (split == "validate")]
+    if not chosen:
+        what = "everything is held out" if split == "train" else "nothing is held out for validation"
+        raise DataError(f"{settings.root}: {what}: holdout is {share:g} of {len(source)} pictures.")
+    return DetectionDataset(source, _spread(chosen, settings.limit), settings, training=split == "train")
+
+
+def _training(settings: DetectionSettings) -> PictureSource:
+    """Pictures for training and for what is held out of it.
+
+    Raises:
+        DataError: there are none.
+    """
+    if settings.drawn:
+        return ShapePictures(settings.shapes, "train")
+    found = _read(settings, settings.root, "train", settings.split)
+    if found is None:
+        raise DataError(f"{settings.root}: has no split for training; name one by `split`.")
+    return found
+
+
+def _own_validation(settings: DetectionSettings) -> PictureSource | None:
+    """Pictures that are for validation by the data set or the settings; None if there are none.
+
+    Raises:
+        DataError: they are asked for by name, and are not there.
+    """
+    if settings.drawn:
+        return ShapePictures(settings.shapes, "validate")
+    root, name = settings.validate_root or settings.root, settings.validate_split
+    found = _read(settings, root, "validate", name)
+    if found is None and settings.validate_root is not None:
+        # A list or a folder without splits; what it is for was said by naming it.
+        found = _read(settings, root, "train", None)
+    return found
+
+
+def _held_share(settings: DetectionSettings) -> float:
+    """Share of training that is held out."""
+    if settings.holdout is not None:
+        return settings.holdout
+    elsewhere = settings.drawn or settings.validate_root is not None or settings.validate_split is not None
+    return 0.0 if elsewhere or _own_validation(settings) is not None else DEFAULT_HOLDOUT
+
+
+def _read(settings: DetectionSettings, root: Path, role: Role, split: str | None) -> FilePictures | None:
+    given = settings.classes
+    classes = read_classes(given)[0] if isinstance(given, Path) else given
+    wanted = Wanted(root=root, role=role, split=split, images=settings.images, classes=classes)
+    found = read_annotations(wanted, kind=settings.kind, check=settings.check, on_bad_box=settings.on_bad_box)
+    return None if found is None else FilePictures(found)
+
+
+def _held(count: int, share: float) -> frozenset[int]:
+    """Numbers that are kept out of training, spread evenly; at least one if the share is above 0."""
+    held = min(max(round(share * count), 1 if share > 0 else 0), count - 1)
+    return frozenset((2 * i + 1) * count // (2 * held) for i in range(held))
+
+
+def _spread(numbers: Sequence[int], limit: int | None) -> tuple[int, ...]:
+    """At most `limit` of some numbers, evenly spread."""
+    count = min(limit or len(numbers), len(numbers))
+    return tuple(numbers[i * len(numbers) // count] for i in range(count))
+
+
+def to_tensor(picture: Picture) -> Tensor:
+    """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]."""
+    return torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32)).div_(255)
+
+
+def joined(boxes: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> Tensor:
+    """Corners (N, 4) and classes (N,) as (N, 5) float32."""
+    return torch.from_numpy(np.concatenate([boxes, classes[:, None]], axis=1).astype(np.float32))
+
+
+def sample_shapes(settings: DetectionSettings, model: Any) -> dict[str, Tensor]:
+    """Shape and type of each field without reading anything; eight boxes stand for any number."""
+    shapes = {"image": (3, *settings.size), "boxes": (8, 5)}
+    return {name: torch.empty(shape, dtype=torch.float32, device="meta") for name, shape in shapes.items()}
+
+
+def with_size(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's data with the model's size of input; what is given wins."""
+    return {"size": tuple(model.image_size), **data}
