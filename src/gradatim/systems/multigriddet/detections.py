@@ -12,6 +12,7 @@ from torch import Tensor
 
 from gradatim.errors import PlanError, unknown
 from gradatim.systems.multigriddet.geometry import CLAMP, area, cells, corners, intersection, offset
+from gradatim.systems.multigriddet.parts.backbone import STRIDES
 
 Suppression = Literal["diou", "greedy", "cluster", "soft", "none"]
 Overlap = Literal["iou", "iol"]
@@ -37,11 +38,11 @@ def decode(
         Boxes (B, N, 4) as centers and sizes relative to the input, scores (B, N), classes (B, N, classes); scales in
         order, cells row by row.
     """
-    boxes, scores, classes = [], [], []
-    for one, sizes in zip(raw, anchors, strict=True):
-        one = one.float()
+    boxes: list[Tensor] = []
+    scores: list[Tensor] = []
+    classes: list[Tensor] = []
+    for one, sizes, stride in zip((each.float() for each in raw), anchors, STRIDES, strict=True):
         height, width, count = one.shape[1], one.shape[2], len(sizes)
-        stride = [32, 16, 8][len(boxes)]
         grid = one.new_tensor([width, height])
         center = (offset(one[..., :2]) + cells(height, width, one.device)) / grid
         logits = one[..., 5 : 5 + count]
@@ -170,7 +171,7 @@ def detect(
         most: objects of an image.
     """
     relative, scores, probabilities = decode(raw, anchors)
-    height, width = raw[0].shape[1] * 32, raw[0].shape[2] * 32
+    height, width = (side * STRIDES[0] for side in raw[0].shape[1:3])
     pixels = relative.new_tensor([width, height, width, height])
     count = min(_CANDIDATES, scores.shape[1])
     scores, order = scores.topk(count, dim=1)
@@ -222,7 +223,7 @@ def fuse_boxes(
     all_boxes, all_scores, all_classes = torch.cat(list(boxes)), torch.cat(list(scores)), torch.cat(list(classes))
     model = torch.cat([s.new_full((len(s),), w) for s, w in zip(scores, chosen, strict=True)])
     result: list[tuple[Tensor, Tensor, int]] = []
-    for label in all_classes.unique().tolist():
+    for label in sorted(set(all_classes.tolist())):
         mine = ((all_classes == label) & (all_scores >= skip_below)).nonzero()[:, 0]
         mine = mine[all_scores[mine].argsort(descending=True, stable=True)]
         while len(mine):
@@ -233,7 +234,8 @@ def fuse_boxes(
             cluster, mine = mine[joins], mine[~joins]
             weight = all_scores[cluster] * model[cluster]
             box = (all_boxes[cluster] * weight[:, None]).sum(0) / weight.sum()
-            score = {"avg": all_scores[cluster].mean, "max": all_scores[cluster].max}.get(confidence, weight.mean)()
+            own = all_scores[cluster]
+            score = own.mean() if confidence == "avg" else own.max() if confidence == "max" else weight.mean()
             result.append((box, score, label))
     if not result:
         return all_boxes[:0], all_scores[:0], all_classes[:0]
@@ -244,9 +246,7 @@ def fuse_boxes(
     )
 
 
-def from_letterbox(
-    boxes: Tensor, pixels: tuple[int, int], source: tuple[int, int], *, rounded: bool = True
-) -> Tensor:
+def from_letterbox(boxes: Tensor, pixels: tuple[int, int], source: tuple[int, int], *, rounded: bool = True) -> Tensor:
     """Boxes of the network's input back in the image.
 
     Args:

@@ -62,9 +62,7 @@ class MultiGridDetSettings(BaseModel):
     def _fits(self) -> "MultiGridDetSettings":
         if any(side % STRIDES[0] for side in self.image_size):
             near = [max(1, round(side / STRIDES[0])) * STRIDES[0] for side in self.image_size]
-            raise ValueError(
-                f"image_size {list(self.image_size)}: no multiples of {STRIDES[0]}; the nearest is {near}"
-            )
+            raise ValueError(f"image_size {list(self.image_size)}: no multiples of {STRIDES[0]}; the nearest is {near}")
         areas = [max(w * h for w, h in one) for one in self.anchors]
         if areas != sorted(areas, reverse=True):
             raise ValueError("anchors: the largest belong to stride 32 and come first, the smallest to stride 8")

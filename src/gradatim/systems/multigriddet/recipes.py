@@ -1,34 +1,125 @@
-"""Published plans of MultiGridDet with the rules that keep them from unlearning, and plans for two processor cores."""
+"""Published plans of MultiGridDet, and plans for two processor cores."""
 
-from collections.abc import Callable, Iterator, Mapping
-from itertools import pairwise
+from collections.abc import Callable, Mapping
 from typing import Any
 
-from gradatim.plan import Plan, Rule, Stage, StageDefaults
+from gradatim.plan import Plan, Stage, StageDefaults
 from gradatim.systems.multigriddet.losses import SCALES_OF_LOSSES
 
 PARTS = ("backbone", "neck", "pre_predict", "predict")
-LEVELS: Mapping[int, tuple[str, ...]] = {0: PARTS, 1: PARTS[1:], 2: PARTS[3:]}
-"""What learns at each freeze level; the original's level 2 freezes all but the three last convolutions."""
+"""Freeze level 0 trains all of them, level 1 all but the backbone, level 2 the last alone."""
 _MODERATE = {"mosaic": 0.3, "mixup": 0.1}
-_SAFE_LR, _FRESH_HEAD_LR = 1e-4, 2e-4
-_ADAM = {"adam": {"eps": 1e-7}}
-_GUARDS = {"patience": 10, "loss_band": {"band": 0.2, "terms": ("objectness", "classification"), "reference": "validation", "until": 1}}
+_SHAPES = ("circle", "square", "triangle", "ring", "star", "cross")
 
 
-def _stages(*stages: Stage, source: Mapping[str, Any], classes: int = 80) -> Plan:
+def _published(sources: Mapping[str, Any], *stages: Stage) -> Plan:
+    """Stages at 608 x 608 with batches of 48, as four times twelve for cards that hold no more."""
     return Plan(
         system="multigriddet",
-        model={"classes": classes, "image_size": 608},
-        sources=source,
+        model={"classes": 80, "image_size": 608},
+        sources=sources,
         defaults=StageDefaults(
-            task="detect",
             losses=dict(SCALES_OF_LOSSES),
             data={"root": "data"},
-            optimizer=_ADAM,
+            optimizer={"adam": {"eps": 1e-7}},
             batch_size=12,
             accumulate=4,
             validation={"metric": "loss"},
+            guards={"patience": 10},
         ),
         stages=stages,
     )
+
+
+def finetune() -> Plan:
+    """Three stages from a full model: the last convolutions, neck and heads, everything; ever slower."""
+    model = {"source": "model"}
+    return _published(
+        {"model": {"checkpoint": "model5.h5", "layout": "keras"}},
+        Stage(
+            name="heads",
+            task="detect",
+            init=dict.fromkeys(PARTS, model),
+            train=PARTS[3:],
+            lr=1e-4,
+            epochs=5,
+        ),
+        Stage(name="neck", task="detect", train=PARTS[1:], lr=5e-5, epochs=5, data={"augment": _MODERATE}),
+        Stage(
+            name="all",
+            task="detect",
+            train=PARTS,
+            lr=3e-5,
+            epochs=90,
+            schedule={"epoch_cosine": {"warmup": 0}},
+            data={"augment": _MODERATE},
+        ),
+    )
+
+
+def from_backbone() -> Plan:
+    """Two stages from a backbone: a fresh neck and heads, then everything, briefly faster."""
+    return _published(
+        {"backbone": {"checkpoint": "darknet53.h5", "layout": "keras"}},
+        Stage(
+            name="heads",
+            task="detect",
+            init={"backbone": {"source": "backbone"}, **dict.fromkeys(PARTS[1:], "fresh")},
+            train=PARTS[1:],
+            lr=1e-4,
+            epochs=10,
+            data={"augment": _MODERATE},
+        ),
+        Stage(
+            name="all",
+            task="detect",
+            train=PARTS,
+            lr=2e-4,
+            epochs=90,
+            schedule={"epoch_cosine": {"warmup": 0}},
+            data={"augment": _MODERATE},
+        ),
+    )
+
+
+_SHAPES_MODEL = {
+    "classes": _SHAPES,
+    "image_size": 128,
+    "width": 0.25,
+    "depth": 0.25,
+    "anchors": [[[44, 44], [54, 54], [64, 64]], [[24, 24], [30, 30], [36, 36]], [[13, 13], [16, 16], [20, 20]]],
+}
+
+
+def shapes() -> Plan:
+    """From nothing: a narrow detector learns shapes drawn on the spot, in minutes on two cores."""
+    return Plan(
+        system="multigriddet",
+        model=_SHAPES_MODEL,
+        defaults=StageDefaults(
+            data={"root": "shapes", "shapes": {"count": 1024, "validate_count": 128}},
+            batch_size=16,
+            weight_decay=5e-4,
+        ),
+        stages=(
+            Stage(
+                name="all",
+                task="detect",
+                init=dict.fromkeys(PARTS, "fresh"),
+                train=PARTS,
+                losses=dict(SCALES_OF_LOSSES),
+                lr=2e-3,
+                schedule={"one_cycle": {}},
+                epochs=20,
+                clip=10.0,
+                validation={"metric": "map50", "every": 5, "keep": "last"},
+            ),
+        ),
+    )
+
+
+RECIPES: Mapping[str, Callable[[], Plan]] = {
+    "finetune": finetune,
+    "from_backbone": from_backbone,
+    "shapes": shapes,
+}
