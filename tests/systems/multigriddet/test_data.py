@@ -11,6 +11,7 @@ from annotated import picture, yolo_folder
 from gradatim.data.batches import plain_batches
 from gradatim.data.image import read_image
 from gradatim.errors import DataError
+from gradatim.systems.multigriddet.augment import Augmentation
 from gradatim.systems.multigriddet.data import DetectionSettings, open_data, sample_shapes, with_size
 from gradatim.systems.multigriddet.letterbox import Letterbox
 
@@ -183,3 +184,71 @@ def test_coco128_reads_with_every_object(data_root):
         assert len(dataset) == count
         assert sum(len(dataset.record(i).boxes) for i in range(count)) == lines - blank > 200
         assert (dataset.classes[0], dataset.classes[79], len(dataset.classes)) == ("person", "toothbrush", 80)
+
+
+def test_only_training_is_augmented_and_only_with_a_source_of_chance(tmp_path):
+    yolo_folder(tmp_path, {f"t{i}": ONE for i in range(5)})
+    plain = DetectionSettings(root=tmp_path, size=64)
+    settings = plain.model_copy(update={"augment": Augmentation.model_validate("original")})
+    train, everything = open_data(settings, "train"), open_data(settings, "all")
+    assert (train.random, everything.random, open_data(plain, "train").random) == (True, False, False)
+    bare = everything.sample(0, BOTH, None)
+    for dataset, random in ((train, None), (everything, np.random.default_rng(0))):
+        sample = dataset.sample(0, BOTH, random)
+        assert all(torch.equal(sample[name], bare[name]) for name in BOTH)
+    first, again = (train.sample(0, BOTH, np.random.default_rng(7)) for _ in range(2))
+    assert torch.equal(first["image"], again["image"])
+    assert not torch.equal(first["image"], bare["image"])
+    assert first["image"].shape == (3, 64, 64)
+    assert torch.equal(train.sample(0, ("boxes",), np.random.default_rng(7))["boxes"], first["boxes"])
+
+
+def test_a_stored_picture_for_augmentation_is_no_larger_than_it_is_used(tmp_path):
+    yolo_folder(tmp_path, {"a": ONE, "b": ONE})
+    picture(tmp_path / "images/train/a.png", (400, 600))
+    settings = DetectionSettings(root=tmp_path, size=32, holdout=0, augment={"flip": 1.0, "scale": (1.0, 1.5)})
+    dataset = open_data(settings, "train")
+    dataset.sample(0, BOTH, np.random.default_rng(0))
+    (kept,) = dataset._kept.values()
+    assert kept.shape == (32, 49, 3)
+    # 0.2 x 0.4 of the picture, whatever resolution it was kept in.
+    found = dataset._stored(0)
+    assert found.size == (400, 600)
+    np.testing.assert_allclose(found.boxes, [[240, 120, 360, 280]])
+
+
+def test_a_batch_is_resized_as_a_whole_with_its_boxes(tmp_path):
+    yolo_folder(tmp_path, {f"t{i}": ONE for i in range(3)})
+    settings = DetectionSettings(root=tmp_path, size=(64, 96), holdout=0, sizes=(32, 160))
+    dataset = open_data(settings, "train")
+    assert dataset.random
+    (_, batch), *_ = plain_batches(dataset, BOTH, 3)
+    batch = {**batch, "image": torch.zeros(3, 3, 64, 96)}
+    left, top, right, bottom = (round(v) for v in batch["boxes"][0, 0, :4].tolist())
+    batch["image"][:, :, top:bottom, left:right] = 1
+    sizes = set()
+    for seed in range(40):
+        result = dataset.together(batch, np.random.default_rng(seed))
+        height, width = result["image"].shape[2:]
+        sizes.add((height, width))
+        seen = result["image"][0, 0] > 0.5
+        rows, columns = torch.nonzero(seen.any(1)).flatten(), torch.nonzero(seen.any(0)).flatten()
+        expected = torch.tensor([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]).float()
+        torch.testing.assert_close(result["boxes"][0, 0, :4], expected, atol=1.5, rtol=0)
+        assert torch.equal(result["boxes"][..., 4], batch["boxes"][..., 4])
+        assert torch.equal(result["boxes_mask"], batch["boxes_mask"])
+    assert sizes == {(32, 32), (32, 64), (64, 96), (96, 128), (96, 160)}
+    assert batch["image"].shape == (3, 3, 64, 96)
+    alone = dataset.together({"boxes": batch["boxes"]}, np.random.default_rng(1))
+    assert set(alone) == {"boxes"}
+
+
+def test_batches_keep_their_size_where_none_is_asked_for(tmp_path):
+    yolo_folder(tmp_path, {f"t{i}": ONE for i in range(5)})
+    fixed = open_data(DetectionSettings(root=tmp_path, size=64), "train")
+    validation = open_data(DetectionSettings(root=tmp_path, size=64, sizes=(32, 96)), "validate")
+    for dataset in (fixed, validation):
+        batch = {"image": torch.zeros(1, 3, 64, 64)}
+        assert dataset.together(batch, np.random.default_rng(0)) is batch
+    with pytest.raises(ValidationError, match="multiples of 32"):
+        DetectionSettings(sizes=(40, 96))

@@ -3,15 +3,18 @@
 All files are checked before the first is used. Pictures are kept in memory as far as a budget goes.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 import xxhash
+from numpy.typing import NDArray
+from PIL import Image
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor
+from torch.nn import functional
 
 from gradatim.data.image import Picture
 from gradatim.errors import DataError, problems, unknown
@@ -22,6 +25,8 @@ from gradatim.systems.multigriddet.annotations import (
     OnBadBox,
     read_annotations,
 )
+from gradatim.systems.multigriddet.augment import Augmentation, Augmenter, Stored
+from gradatim.systems.multigriddet.example import Boxes
 from gradatim.systems.multigriddet.formats.entry import Role, Wanted
 from gradatim.systems.multigriddet.formats.text import read_classes
 from gradatim.systems.multigriddet.letterbox import Letterbox
@@ -32,6 +37,8 @@ Split = Literal["train", "validate", "all"]
 
 SHAPES = "shapes"
 DEFAULT_HOLDOUT = 0.1
+STEP = 32
+"""Sides of the network's input are multiples of this."""
 
 Size = Annotated[tuple[PositiveInt, PositiveInt], BeforeValidator(square)]
 
@@ -50,6 +57,9 @@ class DetectionSettings(BaseModel):
             where there is a split or a file for validation, and 0.1 where there is none.
         classes: names in order, or a file with one a line; by default what the data set says.
         size: (height, width) of the network's input; one number is a square. Follows from the plan's `model`.
+        augment: what is done to training pictures; `none`, `original` or the fields of `Augmentation`.
+        sizes: shortest and longest side, multiples of 32: each training batch is resized as a whole, so that its
+            longer side has a length drawn from these; None keeps `size`.
         on_bad_box: "drop" leaves boxes out that are wrong and counts them in the notes.
         learn_difficult: whether objects that are marked as difficult are among the boxes; groups that are marked as a
             crowd never are.
@@ -70,6 +80,8 @@ class DetectionSettings(BaseModel):
     holdout: Annotated[float, Field(ge=0, lt=1)] | None = None
     classes: Annotated[tuple[str, ...], Field(min_length=1)] | Path | None = None
     size: Size = (608, 608)
+    augment: Augmentation = Augmentation()
+    sizes: tuple[PositiveInt, PositiveInt] | None = None
     on_bad_box: OnBadBox = "error"
     learn_difficult: bool = False
     memory: NonNegativeInt = 1024
@@ -83,6 +95,8 @@ class DetectionSettings(BaseModel):
         given = [name for name, value in ways.items() if value]
         if "holdout" in given and len(given) > 1:
             raise ValueError(f"validation reads one of {', '.join(given)}; set one of them")
+        if self.sizes is not None and (self.sizes[0] > self.sizes[1] or any(side % STEP for side in self.sizes)):
+            raise ValueError(f"sizes {list(self.sizes)}: must be multiples of {STEP}, the least first")
         if self.drawn and (len(given) or self.classes is not None):
             raise ValueError("shapes are drawn: their classes and counts stand in `shapes`")
         return self
@@ -99,8 +113,8 @@ class DetectionSettings(BaseModel):
 
     @property
     def varies(self) -> bool:
-        """Whether a training sample differs between epochs."""
-        return False
+        """Whether what the model sees of a training sample differs between epochs."""
+        return self.augment.varies or self.sizes is not None
 
 
 class DetectionDataset:
@@ -127,7 +141,7 @@ class DetectionDataset:
         self.chosen = chosen
         self.settings = settings
         self.training = training
-        self._kept: dict[int, Picture] = {}
+        self._kept: dict[tuple[int, str], Picture] = {}
         self._room = settings.memory * 2**20
 
     @property
@@ -175,7 +189,7 @@ class DetectionDataset:
 
     def digest(self) -> str:
         """Hexadecimal xxh3 of all files' contents, names, annotations and the settings that change a sample."""
-        chosen = self.settings.model_dump_json(include={"size", "learn_difficult"})
+        chosen = self.settings.model_dump_json(include={"size", "learn_difficult", "augment", "sizes"})
         head = f"multigriddet pictures 1\n{chosen}\n{self.training}\n"
         return xxhash.xxh3_128_hexdigest((head + self.source.digest(self.chosen)).encode())
 
@@ -193,6 +207,11 @@ class DetectionDataset:
         wrong = [unknown("field", field, self.fields) for field in fields if field not in self.fields]
         if wrong:
             raise DataError(problems(f"sample {self.name(index)!r}:", wrong))
+        settings = self.settings
+        if self.training and settings.augment.varies and random is not None:
+            example = Augmenter(self._stored, len(self), settings.size, settings.augment).example(index, random)
+            both = {"image": to_tensor(example.picture), "boxes": joined(example.boxes, example.classes)}
+            return {field: both[field] for field in fields}
         sample: dict[str, Tensor] = {}
         if "image" in fields:
             sample["image"] = to_tensor(self._letterboxed(index))
@@ -201,7 +220,30 @@ class DetectionDataset:
             sample["boxes"] = joined(self.letterbox(index).boxes(boxes), classes)
         return sample
 
-    def _learned(self, index: int) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+    def together(self, batch: dict[str, Tensor], random: np.random.Generator) -> dict[str, Tensor]:
+        """Resize a whole training batch to a size that is drawn, its boxes too; `sizes` says which.
+
+        Args:
+            batch: `image` (B, 3, H, W), `boxes` (B, N, 5), or one of them; other values pass unchanged.
+            random: the source of the choice.
+        """
+        if not self.training or self.settings.sizes is None:
+            return batch
+        low, high = self.settings.sizes
+        longer = STEP * int(random.integers(low // STEP, high // STEP + 1))
+        own = self.settings.size
+        height, width = (max(round(side * longer / max(own) / STEP), 1) * STEP for side in own)
+        result = dict(batch)
+        if "image" in batch:
+            result["image"] = functional.interpolate(
+                batch["image"], (height, width), mode="bilinear", antialias=True, align_corners=False
+            )
+        if "boxes" in batch:
+            x, y = width / own[1], height / own[0]
+            result["boxes"] = batch["boxes"] * batch["boxes"].new_tensor([x, y, x, y, 1])
+        return result
+
+    def _learned(self, index: int) -> tuple[Boxes, NDArray[np.int64]]:
         """Boxes in the picture's pixels and classes of the objects that are learned."""
         record = self.record(index)
         keep = ~record.crowd if self.settings.learn_difficult else ~(record.crowd | record.difficult)
@@ -209,16 +251,30 @@ class DetectionDataset:
 
     def _letterboxed(self, index: int) -> Picture:
         """The picture in the network's input, from memory if it is there."""
-        kept = self._kept.get(index)
-        if kept is None:
-            kept = self.letterbox(index).picture(self.source_image(index))
-            self._keep(index, kept)
-        return kept
+        return self._from_memory((index, "input"), lambda: self.letterbox(index).picture(self.source_image(index)))
 
-    def _keep(self, index: int, picture: Picture) -> None:
-        if picture.nbytes <= self._room:
-            self._room -= picture.nbytes
-            self._kept[index] = picture
+    def _stored(self, index: int) -> Stored:
+        """A picture for augmentation, from memory if it is there."""
+        boxes, classes = self._learned(index)
+        picture = self._from_memory((index, "stored"), lambda: self._no_larger_than_used(self.source_image(index)))
+        return Stored(picture, self.record(index).size, boxes, classes)
+
+    def _no_larger_than_used(self, picture: Picture) -> Picture:
+        """A picture in the resolution that the largest augmentation asks for, or its own if that is lower."""
+        largest = self.settings.augment.largest
+        height, width = self.settings.size
+        most = (int(height * largest) + 1, int(width * largest) + 1)
+        return picture if min(most[0] / picture.shape[0], most[1] / picture.shape[1]) >= 1 else shrunk(picture, most)
+
+    def _from_memory(self, key: tuple[int, str], make: Callable[[], Picture]) -> Picture:
+        """A picture that is made once, as far as the budget goes."""
+        kept = self._kept.get(key)
+        if kept is None:
+            kept = make()
+            if kept.nbytes <= self._room:
+                self._room -= kept.nbytes
+                self._kept[key] = kept
+        return kept
 
 
 def open_data(settings: DetectionSettings, split: Split) -> DetectionDataset:
@@ -304,12 +360,18 @@ def _spread(numbers: Sequence[int], limit: int | None) -> tuple[int, ...]:
     return tuple(numbers[i * len(numbers) // count] for i in range(count))
 
 
+def shrunk(picture: Picture, most: tuple[int, int]) -> Picture:
+    """A picture made smaller until it fits into (height, width), its aspect kept."""
+    height, width = Letterbox((picture.shape[0], picture.shape[1]), most).content
+    return np.asarray(Image.fromarray(picture).resize((width, height), Image.Resampling.BICUBIC))
+
+
 def to_tensor(picture: Picture) -> Tensor:
     """(H, W, 3) uint8 to (3, H, W) float32 in [0, 1]."""
     return torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32)).div_(255)
 
 
-def joined(boxes: np.ndarray[Any, Any], classes: np.ndarray[Any, Any]) -> Tensor:
+def joined(boxes: Boxes, classes: NDArray[np.int64]) -> Tensor:
     """Corners (N, 4) and classes (N,) as (N, 5) float32."""
     return torch.from_numpy(np.concatenate([boxes, classes[:, None]], axis=1).astype(np.float32))
 
