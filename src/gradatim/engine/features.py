@@ -22,6 +22,7 @@ from gradatim.errors import DataError, PlanError
 from gradatim.features.fingerprint import code_digest, part_code_digest, settings_read
 from gradatim.features.schema import Field, Schema
 from gradatim.features.shelf import Shelf
+from gradatim.plan.graph import fields_of
 from gradatim.plan.stage import Stage
 from gradatim.system import System
 from gradatim.task import MASK, Call, Task
@@ -162,8 +163,6 @@ class Prefix:
 
     def fields_for(self, want: Sequence[str], given: Collection[str] = ()) -> tuple[str, ...]:
         """Fields of the sample that lead to values, where some are given."""
-        from gradatim.plan.graph import fields_of
-
         steps = self.task.given(given).names
         offered = self.system.offered(self.stage)
         return tuple(name for name in fields_of(steps, want, offered=offered) if name not in given)
@@ -397,7 +396,7 @@ def cost_of(prefix: Prefix, targets: Sequence[Target], shelf: Shelf, *, timed: b
     """Bytes and time that the stores of a stage need; a batch or two is computed to know the time."""
     rows = len(prefix.samples)
     sizes = {target.key: target.sample_bytes * rows for target in targets}
-    left = {target.key: shelf.missing_part(target.key, target.about) for target in targets}
+    left = {target.key: shelf.missing_part(target.about) for target in targets}
     missing = [target for target in targets if left[target.key]]
     seconds = None
     if timed:
