@@ -25,7 +25,7 @@ from gradatim.features.shelf import Shelf
 from gradatim.plan.graph import fields_of
 from gradatim.plan.stage import Stage
 from gradatim.system import System
-from gradatim.task import MASK, Call, Task
+from gradatim.task import MASK, Task
 from gradatim.weights import part_digest
 from gradatim.weights.digest import text_digest
 
@@ -472,11 +472,3 @@ def views_of(stage: Stage, dataset: Dataset, *, training: bool) -> int | None:
 def pays(stage: Stage, passes: float) -> bool:
     """Whether a stage keeps features: it says so, or it reads each sample at least twice."""
     return stage.cache.asked_for or (stage.cache.mode == "auto" and passes >= 2)
-
-
-def stored_parts(task: Task, kept: Collection[str], want: Sequence[str]) -> frozenset[str]:
-    """Parts that compute nothing any more once these steps' values are stored."""
-    steps: dict[str, Call] = {call.names.name: call for call in task.steps}
-    values = [value for name in kept for value in steps[name].names.makes]
-    still = {part for call in task.given(values).chosen(want) for part in call.names.parts}
-    return frozenset(part for call in task.chosen(want) for part in call.names.parts) - still
