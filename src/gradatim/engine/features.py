@@ -25,7 +25,7 @@ from gradatim.features.shelf import Shelf
 from gradatim.plan.graph import fields_of
 from gradatim.plan.stage import Stage
 from gradatim.system import System
-from gradatim.task import MASK, Task
+from gradatim.task import MASK, Call, Task
 from gradatim.weights import part_digest
 from gradatim.weights.digest import text_digest
 
@@ -36,7 +36,6 @@ SHARD_VARIABLE = "GRADATIM_SHARD_BYTES"
 """Environment variable: about how many bytes a shard has."""
 _SHARD_BYTES = 128 << 20
 _SMALL = 4096
-_PROBED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,12 +211,14 @@ def targets_of(prefix: Prefix) -> list[Target]:
     if not prefix.kept:
         return []
     with_masks = {
-        step: tuple(dict.fromkeys((*values, *(v + MASK for v in values if v + MASK in _makes(prefix, step)))))
+        step: tuple(
+            dict.fromkeys((*values, *(v + MASK for v in values if v + MASK in _call(prefix, step).names.makes)))
+        )
         for step, values in prefix.kept.items()
     }
     want = [value for values in with_masks.values() for value in values]
     count = len(prefix.samples)
-    rows = sorted({0, count - 1})[:_PROBED]
+    rows = sorted({0, count - 1})
     fields = prefix.fields_for(want)
     batch = next(prefix.samples.batches(fields, [rows]))
     found = prefix.compute(batch, want)
@@ -227,8 +228,8 @@ def targets_of(prefix: Prefix) -> list[Target]:
     return [*targets, *([own] if own else [])]
 
 
-def _makes(prefix: Prefix, step: str) -> tuple[str, ...]:
-    return next(call.names.makes for call in prefix.task.steps if call.names.name == step)
+def _call(prefix: Prefix, step: str) -> Call:
+    return next(call for call in prefix.task.steps if call.names.name == step)
 
 
 def _target(prefix: Prefix, step: str, values: Sequence[str], found: Mapping[str, Any]) -> Target:
@@ -246,7 +247,7 @@ def _target(prefix: Prefix, step: str, values: Sequence[str], found: Mapping[str
         "rows": len(prefix.samples),
     }
     key = text_digest(json.dumps(about, sort_keys=True, default=str))
-    call = next(call for call in prefix.task.steps if call.names.name == step)
+    call = _call(prefix, step)
     return Target(
         name=step,
         values=tuple(values),
@@ -295,7 +296,7 @@ def _field(prefix: Prefix, name: str, value: Tensor, *, ragged: bool) -> Field:
 
 def _step_key(prefix: Prefix, name: str) -> tuple[str, dict[str, Any]]:
     """Key of a step's values, and what it is made of."""
-    call = next(call for call in prefix.task.steps if call.names.name == name)
+    call = _call(prefix, name)
     makers = {value: step.names.name for step in prefix.task.steps for value in step.names.makes}
     about = {
         "code": code_digest(call.function),
