@@ -78,6 +78,7 @@ class System:
         layouts: tables of foreign checkpoints.
         fixed: settings that a part's weights were trained with and are wrong without, by part; files record them.
         sizes: (shapes by our array names, settings that are given) -> settings that a foreign file's shapes tell.
+        told: (layout, fields beside a foreign file's arrays, shapes by our array names) -> settings that these tell.
         recipes: functions that return a published plan.
         rules: its own checks of a plan.
         pictures: values that are images, (B, 3, H, W) in [0, 1], for reports.
@@ -101,6 +102,7 @@ class System:
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sizes: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, Any]], Mapping[str, Any]] | None = None
+    told: Callable[[str, Mapping[str, Any], Mapping[str, tuple[int, ...]]], Mapping[str, Any]] | None = None
     recipes: Mapping[str, Callable[[], Plan]] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()

@@ -88,7 +88,7 @@ def fill(
 def _open_complete(targets: Sequence[Target], shelf: Shelf, stores: dict[str, FeatureStore]) -> None:
     """Add what is complete to `stores`, by key; verified, which reads all of it, so no store is opened twice."""
     for target in targets:
-        if target.key not in stores and (store := shelf.opened(target.about, verify=True)) is not None:
+        if target.key not in stores and (store := shelf.opened(target.about)) is not None:
             stores[target.key] = store
 
 

@@ -65,7 +65,7 @@ class Shelf:
         """Whether a store has all its shards and the index of them."""
         return (self.of(about) / "index.json").is_file()
 
-    def missing_part(self, key: str, about: Mapping[str, Any]) -> float:
+    def missing_part(self, about: Mapping[str, Any]) -> float:
         """Share of a store's shards that are not written, 0 to 1."""
         if not (self.of(about) / "store.json").is_file():
             return 1.0
@@ -76,7 +76,7 @@ class Shelf:
         """The writer of a store, begun anew or half written."""
         return FeatureStore.create(self.of(about), schema.fields, rows=rows, about=about, rows_per_shard=rows_per_shard)
 
-    def opened(self, about: Mapping[str, Any], *, verify: bool) -> FeatureStore | None:
+    def opened(self, about: Mapping[str, Any]) -> FeatureStore | None:
         """The store if it is complete; its checksums are compared.
 
         Raises:
@@ -85,7 +85,7 @@ class Shelf:
         if not self.complete(about):
             return None
         folder = self.of(about)
-        store = FeatureStore.open(folder, verify=verify)
+        store = FeatureStore.open(folder, verify=True)
         (folder / "used").touch()
         return store
 

@@ -2,6 +2,7 @@
 
 import pytest
 
+from gradatim import load_model
 from gradatim.systems.bombkd.checkpoints import read_checkpoint
 from gradatim.systems.bombkd.layouts import LAYOUTS
 from gradatim.systems.bombkd.model import PARTS, BombKDSettings
@@ -45,5 +46,6 @@ def test_every_checkpoint_is_read_whole_and_fills_the_parts_that_it_tells(parity
         for account in transfer(found.weights, parts, layout=LAYOUTS[found.layout]):
             assert account.complete, path
             arrays += account.arrays[0]
+        assert load_model(path, system="bombkd").settings == settings, path
     assert len(paths) >= 6
     print(f"{len(paths)} checkpoints, {arrays} arrays")
