@@ -8,7 +8,10 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 from typing import Any
 
+from pydantic import ValidationError
+
 from gradatim.plan import Plan, Rule, Stage
+from gradatim.systems.multigriddet.augment import Augmentation
 from gradatim.systems.multigriddet.losses import SCALES_OF_LOSSES
 
 SAFE_LR, FRESH_HEAD_LR = 1e-4, 2e-4
@@ -47,9 +50,11 @@ def _rates(stage: Stage) -> float:
 
 
 def _strength(stage: Stage, name: str) -> float:
-    augment = stage.data.get("augment", {})
-    value = augment.get(name, 0.0) if isinstance(augment, Mapping) else 0.0
-    return float(value) if isinstance(value, int | float) else 0.0
+    """Probability of a way to mix pictures; 0 where the settings are wrong, which is told elsewhere."""
+    try:
+        return float(getattr(Augmentation.model_validate(stage.data.get("augment", {})), name))
+    except ValidationError:
+        return 0.0
 
 
 def _fast(plan: Plan) -> Found:
