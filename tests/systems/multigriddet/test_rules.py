@@ -44,7 +44,7 @@ def test_the_recipes_have_the_numbers_of_the_guide():
         plan = read_plan_document(name).tree
         assert plan["defaults"]["batch_size"] * plan["defaults"]["accumulate"] == 48
         assert plan["defaults"]["losses"] == {"location": 5, "objectness": 1, "anchor": 1, "classification": 1}
-        assert plan["defaults"]["guards"]["patience"] == 10
+        assert {stage["guards"]["patience"] for stage in plan["stages"]} == {10}
         mixed = {stage["name"]: stage.get("data", {}).get("augment") for stage in plan["stages"]}
         assert mixed.pop("heads") == (None if name == FINETUNE else {"mosaic": 0.3, "mixup": 0.1})
         assert set(map(str, mixed.values())) == {"{'mosaic': 0.3, 'mixup': 0.1}"}
@@ -54,7 +54,12 @@ def test_the_recipes_have_the_numbers_of_the_guide():
     ("name", "change", "rule", "words"),
     [
         (FINETUNE, "stages.heads.lr=2e-4", "untraining-lr", "lr 0.0002 is above 0.0001"),
-        (FINETUNE, "stages.all.train={backbone: {lr: 1e-3}, neck: {}}", "untraining-lr", "lr 0.001 is above 0.0001"),
+        (
+            FINETUNE,
+            "stages.all.train={backbone: {lr: 1e-3}, neck: {}, pre_predict: {}, predict: {}}",
+            "untraining-lr",
+            "lr 0.001 is above 0.0001",
+        ),
         (BACKBONE, "stages.all.lr=3e-4", "untraining-lr", "lr 0.0003 is above 0.0002"),
         (FINETUNE, "stages.neck.train=[backbone, neck, pre_predict, predict]", "opened-at-once", "after 'heads'"),
         (FINETUNE, "stages.heads.data.augment={mosaic: 0.1}", "frozen-augmentation", "mosaic 0.1 with a frozen trunk"),

@@ -9,7 +9,14 @@ from gradatim.systems.multigriddet.losses import SCALES_OF_LOSSES
 PARTS = ("backbone", "neck", "pre_predict", "predict")
 """Freeze level 0 trains all of them, level 1 all but the backbone, level 2 the last alone."""
 _MODERATE = {"mosaic": 0.3, "mixup": 0.1}
+_BAND = {"band": 0.2, "terms": ("objectness", "classification"), "reference": "validation", "epochs": 1}
 _SHAPES = ("circle", "square", "triangle", "ring", "star", "cross")
+
+
+def _guards(drift: float, *parts: str, band: bool = True) -> dict[str, Any]:
+    """What a stage that fine-tunes promises; with a fresh head there is nothing yet that losses could stay near."""
+    held = {"patience": 10, "spike": 2.0, "drift": dict.fromkeys(parts, drift)}
+    return {**held, "loss_band": _BAND} if band else held
 
 
 def _published(sources: Mapping[str, Any], *stages: Stage) -> Plan:
@@ -25,7 +32,6 @@ def _published(sources: Mapping[str, Any], *stages: Stage) -> Plan:
             batch_size=12,
             accumulate=4,
             validation={"metric": "loss"},
-            guards={"patience": 10},
         ),
         stages=stages,
     )
@@ -43,8 +49,17 @@ def finetune() -> Plan:
             train=PARTS[3:],
             lr=1e-4,
             epochs=5,
+            guards=_guards(0.3, *PARTS[3:]),
         ),
-        Stage(name="neck", task="detect", train=PARTS[1:], lr=5e-5, epochs=5, data={"augment": _MODERATE}),
+        Stage(
+            name="neck",
+            task="detect",
+            train=PARTS[1:],
+            lr=5e-5,
+            epochs=5,
+            data={"augment": _MODERATE},
+            guards=_guards(0.3, *PARTS[1:]),
+        ),
         Stage(
             name="all",
             task="detect",
@@ -53,6 +68,7 @@ def finetune() -> Plan:
             epochs=90,
             schedule={"epoch_cosine": {"warmup": 0}},
             data={"augment": _MODERATE},
+            guards=_guards(0.5, *PARTS),
         ),
     )
 
@@ -69,6 +85,7 @@ def from_backbone() -> Plan:
             lr=1e-4,
             epochs=10,
             data={"augment": _MODERATE},
+            guards=_guards(0.5, band=False),
         ),
         Stage(
             name="all",
@@ -78,6 +95,7 @@ def from_backbone() -> Plan:
             epochs=90,
             schedule={"epoch_cosine": {"warmup": 0}},
             data={"augment": _MODERATE},
+            guards=_guards(0.5, "backbone", band=False),
         ),
     )
 
