@@ -32,6 +32,7 @@ WITH_JSON = {
     "status": ["runs/maefuse-1"],
     "sweep": ["maefuse/demo", *sets(*DEMO), "--set", "stages.joint.lr=1e-5,1e-6", "--out", "OUT"],
     "systems": [],
+    "verify": ["runs/maefuse-1"],
 }
 
 

@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
-from commandline import worked
+from commandline import gradatim, worked
 from gradatim import run
 from gradatim.errors import GuardError, PlanError
 from gradatim.find import read_plan_document
@@ -58,6 +60,37 @@ def test_the_plan_as_shipped_improves_the_detector(trained, tmp_path):
     assert set(references[0]["losses"]) == {"location", "objectness", "anchor", "classification"}
     assert max(event["value"] for event in values(folder) if event["stage"] == "all") > before
     assert not values(folder, "guard")
+
+    told = worked("verify", str(folder), "--json").json
+    assert told["holds"]
+    random, band, metric, finite = told["answers"]
+    assert [answer["holds"] for answer in (random, band, metric, finite)] == [True] * 4
+    assert random["figures"]["loss"] < random["figures"]["random_loss"]
+    assert metric["question"] == "map50 at least the pretrained one"
+    assert metric["figures"]["pretrained"] == pytest.approx(before, abs=1e-6)
+    assert set(band["figures"]) == {"location", "objectness", "anchor", "classification"}
+    assert finite["found"].endswith("0 steps taken back")
+
+
+def test_a_run_from_nothing_has_nothing_to_be_compared_with(trained):
+    told = worked("verify", str(trained), "--json").json
+
+    assert [answer["holds"] for answer in told["answers"]] == [True, None, None, True]
+    assert "part 'backbone' started fresh" in told["answers"][1]["found"]
+
+
+def test_a_damaged_model_is_found(trained, tmp_path):
+    folder = fine_tuned(trained, tmp_path / "run")
+    weights = load_file(folder / "model.safetensors")
+    with safe_open(folder / "model.safetensors", "pt") as file:
+        header = file.metadata()
+    weights["predict.convs.2.bias"][4] = 9
+    save_file(weights, folder / "model.safetensors", header)
+
+    answer = gradatim("verify", str(folder), "--json")
+
+    assert answer.code == 1
+    assert answer.json["answers"][1]["holds"] is False
 
 
 @pytest.mark.parametrize("stage", ["heads", "all"])
