@@ -48,7 +48,7 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 16
 
 
 @pytest.mark.parametrize("command", WITH_JSON)
