@@ -264,3 +264,71 @@ def test_wrong_settings_are_refused_with_what_would_be_right():
 def test_every_strength_alone_makes_samples_vary(strength):
     assert Augmentation(**{strength: 0.1}).varies
     assert Augmentation(scale=(0.9, 1.0)).varies
+
+
+def augmenter_of(pictures, boxes=(), **settings):
+    """An augmenter of pictures of equal size that all have the same boxes."""
+    boxes = np.array(boxes, float).reshape(-1, 4)
+    size = pictures[0].shape[:2]
+    return Augmenter(
+        lambda index: Stored(pictures[index], size, boxes, np.full(len(boxes), index)),
+        len(pictures),
+        size,
+        Augmentation(**settings),
+    )
+
+
+def flat(*tones, size=(32, 32)):
+    return [np.full((*size, 3), tone, np.uint8) for tone in tones]
+
+
+def test_an_example_is_of_its_own_picture():
+    augmenter = augmenter_of(flat(10, 20, 30), flip=0.5)
+    for index in range(3):
+        assert (augmenter.example(index, np.random.default_rng(0)).picture == 10 * (index + 1)).all()
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 9])
+def test_mosaics_are_made_of_any_number_of_pictures_the_own_one_among_them(count):
+    augmenter = augmenter_of(
+        flat(*range(10, 10 + count)), [[0, 0, 32, 32]], mosaic=1.0, mosaic_least_side=0, least_visible=0
+    )
+    for seed in range(12):
+        example = augmenter.example(count - 1, np.random.default_rng(seed))
+        assert len(example.boxes) == 4
+        assert 10 + count - 1 in example.picture
+
+
+def test_mirroring_in_both_ways_is_drawn_for_itself():
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, :16] = 255
+    augmenter = augmenter_of([picture], flip=0.5, vertical_flip=0.5)
+    random = np.random.default_rng(0)
+    corners = {tuple(extent(augmenter.example(0, random).picture[..., 0] > 0)[:2]) for _ in range(60)}
+    assert corners == {(0, 0), (0, 16), (16, 0), (16, 16)}
+
+
+def test_quarter_turns_of_all_three_kinds_occur():
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:16, :16] = 255
+    augmenter = augmenter_of([picture], quarter_turns=1.0)
+    random = np.random.default_rng(0)
+    corners = {tuple(extent(augmenter.example(0, random).picture[..., 0] > 0)[:2]) for _ in range(60)}
+    assert corners == {(0, 16), (16, 0), (16, 16)}
+
+
+def test_strengths_of_light_reach_the_picture_and_only_it():
+    random = np.random.default_rng(0)
+    colored = np.random.default_rng(1).integers(60, 190, (32, 32, 3), dtype=np.uint8)
+    box = [[3, 4, 20, 30]]
+    gray = augmenter_of([colored], box, grayscale=1.0).example(0, random).picture
+    assert (gray[..., :1] == gray).all()
+    tones = {}
+    for name in ("brightness", "contrast", "saturation", "hue"):
+        made = [augmenter_of([colored], box, **{name: 0.2}).example(0, random) for _ in range(80)]
+        assert all(one.boxes.tolist() == box for one in made)
+        tones[name] = np.array([one.picture.astype(float) - colored for one in made])
+        assert (np.abs(tones[name]).max(axis=(1, 2, 3)) > 0).mean() > 0.9
+    shifts = tones["brightness"].mean(axis=(1, 2, 3)) / 255
+    assert -0.21 < shifts.min() < -0.15
+    assert 0.15 < shifts.max() < 0.21

@@ -17,11 +17,10 @@ from numpy.typing import NDArray
 
 from gradatim.data.image import image_size, verify_image
 from gradatim.errors import DataError, problems
-from gradatim.systems.multigriddet.formats import READERS
+from gradatim.systems.multigriddet.formats import READERS, Format, format_of
 from gradatim.systems.multigriddet.formats.entry import Entry, Found, Reading, Wanted
 from gradatim.systems.multigriddet.formats.text import unnamed
 
-Kind = Literal["auto", "yolo", "shapes"]
 Check = Literal["full", "headers"]
 OnBadBox = Literal["error", "drop"]
 
@@ -81,7 +80,7 @@ class _Account:
 
 
 def read_annotations(
-    wanted: Wanted, *, kind: Kind = "auto", check: Check = "headers", on_bad_box: OnBadBox = "error"
+    wanted: Wanted, *, kind: Literal["auto"] | Format = "auto", check: Check = "headers", on_bad_box: OnBadBox = "error"
 ) -> Annotations | None:
     """Read and check annotations; None if there is no split for the wanted role.
 
@@ -96,7 +95,7 @@ def read_annotations(
     """
     if not wanted.root.exists():
         raise DataError(f"{wanted.root}: no such file or folder.")
-    reader = READERS[_kind_of(wanted.root) if kind == "auto" else kind]
+    reader = READERS[format_of(wanted.root) if kind == "auto" else kind]
     reading = reader(wanted)
     if reading is None:
         return None
@@ -139,15 +138,6 @@ def refuse(heading: str, wrong: Sequence[str]) -> None:
         raise DataError(problems(f"{heading}: {len(wrong)} problem(s):", [*wrong[:_SHOWN], *more]))
 
 
-def _kind_of(root: Path) -> str:
-    """Format of a file or folder by what it holds.
-
-    Raises:
-        DataError: it is missing, or nothing that is known.
-    """
-    return "yolo"
-
-
 def _without_repeats(entries: Sequence[Entry], account: _Account) -> list[Entry]:
     """Entries with pictures of their own."""
     seen: dict[str, Entry] = {}
@@ -168,8 +158,9 @@ def _sizes(images: Sequence[Path], check: Check, account: _Account) -> list[tupl
             return look(path)
         except DataError as error:
             return str(error)
-        except ValueError as error:
-            return f"{path}: {error}."
+        except (OSError, ValueError) as error:
+            # Names that no file can have: too long, or with a zero byte.
+            return f"{path}: {getattr(error, 'strerror', None) or error}."
 
     # Pillow decodes without holding the interpreter's lock, so threads help.
     with ThreadPoolExecutor(max_workers=8) as pool:

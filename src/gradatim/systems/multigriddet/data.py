@@ -21,7 +21,6 @@ from gradatim.errors import DataError, problems, unknown
 from gradatim.systems.multigriddet.annotations import (
     AnnotatedImage,
     Check,
-    Kind,
     OnBadBox,
     read_annotations,
 )
@@ -34,6 +33,8 @@ from gradatim.systems.multigriddet.pictures import FilePictures, PictureSource, 
 from gradatim.systems.multigriddet.shapes import ShapesSettings, square
 
 Split = Literal["train", "validate", "all"]
+
+Kind = Literal["auto", "lines", "yolo", "coco", "voc", "shapes"]
 
 SHAPES = "shapes"
 DEFAULT_HOLDOUT = 0.1
@@ -162,7 +163,7 @@ class DetectionDataset:
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know about these pictures, one sentence each."""
-        return self.source.notes
+        return (*self.source.notes, *self._left_out())
 
     def __len__(self) -> int:
         return len(self.chosen)
@@ -220,6 +221,20 @@ class DetectionDataset:
             sample["boxes"] = joined(self.letterbox(index).boxes(boxes), classes)
         return sample
 
+    def _left_out(self) -> list[str]:
+        """What is annotated and not learned."""
+        if self.settings.drawn:
+            return []
+        records = [self.source.record(number) for number in self.chosen]
+        crowds = sum(int(one.crowd.sum()) for one in records)
+        difficult = sum(int((one.difficult & ~one.crowd).sum()) for one in records)
+        notes = []
+        if crowds:
+            notes.append(f"Not learned: {_objects(crowds)} marked as a crowd.")
+        if difficult and not self.settings.learn_difficult:
+            notes.append(f"Not learned: {_objects(difficult)} marked as difficult (learn_difficult: false).")
+        return notes
+
     def together(self, batch: dict[str, Tensor], random: np.random.Generator) -> dict[str, Tensor]:
         """Resize a whole training batch to a size that is drawn, its boxes too; `sizes` says which.
 
@@ -275,6 +290,10 @@ class DetectionDataset:
                 self._room -= kept.nbytes
                 self._kept[key] = kept
         return kept
+
+
+def _objects(count: int) -> str:
+    return f"{count} object{'s' if count != 1 else ''}"
 
 
 def open_data(settings: DetectionSettings, split: Split) -> DetectionDataset:
@@ -344,6 +363,7 @@ def _read(settings: DetectionSettings, root: Path, role: Role, split: str | None
     given = settings.classes
     classes = read_classes(given)[0] if isinstance(given, Path) else given
     wanted = Wanted(root=root, role=role, split=split, images=settings.images, classes=classes)
+    assert settings.kind != "shapes"
     found = read_annotations(wanted, kind=settings.kind, check=settings.check, on_bad_box=settings.on_bad_box)
     return None if found is None else FilePictures(found)
 

@@ -103,3 +103,19 @@ def whole(text: str) -> int | None:
     """A whole number; None if the text is none, or one with a fraction."""
     value = number(text)
     return int(value) if value is not None and value.is_integer() else None
+
+
+def is_file(path: Path) -> bool:
+    """Whether a file is there; a name that no file can have, as it may stand in damaged annotations, is none."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):
+        return False
+
+
+def is_folder(path: Path) -> bool:
+    """Whether a folder is there; see `is_file`."""
+    try:
+        return path.is_dir()
+    except (OSError, ValueError):
+        return False

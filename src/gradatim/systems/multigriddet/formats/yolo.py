@@ -10,7 +10,17 @@ from typing import Any
 
 from gradatim.data.image import IMAGE_SUFFIXES
 from gradatim.errors import DataError, unknown
-from gradatim.systems.multigriddet.formats.entry import Entry, Found, Reading, Wanted, number, split_for, whole
+from gradatim.systems.multigriddet.formats.entry import (
+    Entry,
+    Found,
+    Reading,
+    Wanted,
+    is_file,
+    is_folder,
+    number,
+    split_for,
+    whole,
+)
 from gradatim.systems.multigriddet.formats.text import (
     CLASS_FILES,
     NAME_FILES,
@@ -27,10 +37,15 @@ def read_yolo(wanted: Wanted) -> Reading | None:
     Raises:
         DataError: the folder has not the layout of one, or its YAML or class file cannot be read.
     """
+    if wanted.images is not None:
+        raise DataError(f"{wanted.root}: `images` is for lists and files; a YOLO folder says where its pictures are.")
     root, tree = _described(wanted.root)
     classes, notes = _classes(root, tree, wanted.root) if wanted.classes is None else (wanted.classes, [])
     reading = Reading(classes=classes, notes=notes)
     splits = _splits(root, tree)
+    if not splits:
+        place = f"{root}" if root == wanted.root else f"{root}, which {wanted.root} leads to"
+        raise DataError(f"{place}: no YOLO folder: has neither images/ nor SPLIT/images/.")
     name = split_for(wanted, list(splits))
     if name is None and wanted.split is None and set(splits) == {""}:
         name = "" if wanted.role == "train" else None
@@ -64,7 +79,7 @@ def _described(path: Path) -> tuple[Path, dict[str, Any]]:
         found = next((path / name for name in NAME_FILES if (path / name).is_file()), None)
         root, tree = path, read_yaml(found) if found else {}
     inner = tree.get("path")
-    if isinstance(inner, str) and (root / inner).is_dir():
+    if isinstance(inner, str) and is_folder(root / inner):
         # A folder that is not there is that of another computer; then the YAML file's own counts.
         root = root / inner
     return root, tree
@@ -78,11 +93,7 @@ def _classes(root: Path, tree: dict[str, Any], named: Path) -> tuple[tuple[str, 
 
 
 def _splits(root: Path, tree: dict[str, Any]) -> dict[str, list[Path]]:
-    """Folders of pictures, or lists of them, by split; the split is empty where all pictures lie together.
-
-    Raises:
-        DataError: there are no pictures in any of the places.
-    """
+    """Folders of pictures, or lists of them, by split; the split is empty where all pictures lie together."""
     below = {path.name: [path] for path in _folders(root / "images") if not path.name.startswith(".")}
     above = {path.name: [path / "images"] for path in _folders(root) if (path / "images").is_dir()}
     splits = below or above or ({"": [root / "images"]} if (root / "images").is_dir() else {})
@@ -92,8 +103,6 @@ def _splits(root: Path, tree: dict[str, Any]) -> dict[str, list[Path]]:
         paths = [path for place in places if (path := _place(root, str(place))) is not None]
         if paths and paths not in splits.values():
             splits = {**splits, name: paths}
-    if not splits:
-        raise DataError(f"{root}: no YOLO folder: has neither images/ nor SPLIT/images/.")
     return splits
 
 
@@ -104,7 +113,10 @@ def _folders(path: Path) -> list[Path]:
 def _place(root: Path, told: str) -> Path | None:
     """Where a YAML file's path leads; such files often name a folder too far above."""
     candidates = (root / told, root / told.removeprefix("../"))
-    return next((path.resolve() if ".." in path.parts else path for path in candidates if path.exists()), None)
+    return next(
+        (path.resolve() if ".." in path.parts else path for path in candidates if is_file(path) or is_folder(path)),
+        None,
+    )
 
 
 def _pictures(places: list[Path], reading: Reading) -> list[Path]:
@@ -125,7 +137,7 @@ def _pictures(places: list[Path], reading: Reading) -> list[Path]:
 def _read_label(picture: Path, reading: Reading) -> None:
     path = label_file(picture)
     objects: list[Found] = []
-    if path.is_file():
+    if is_file(path):
         try:
             lines, notes = read_lines(path)
         except DataError as error:
