@@ -50,12 +50,16 @@ class Metric:
     """A figure of merit.
 
     Args:
-        function: of values, by argument name -> one number a sample (B,), or their mean.
+        function: of values, by argument name -> one number a sample (B,), or their mean; or, with `over`, whatever that
+            needs of a batch.
         higher_is_better: which way is up.
+        over: what the function gave for each batch, in order -> the figure of the whole set, for what is no mean over
+            samples, such as an average precision.
     """
 
-    function: Callable[..., Tensor]
+    function: Callable[..., Any]
     higher_is_better: bool = True
+    over: Callable[[Sequence[Any]], float] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +78,7 @@ class System:
         layouts: tables of foreign checkpoints.
         fixed: settings that a part's weights were trained with and are wrong without, by part; files record them.
         sizes: (shapes by our array names, settings that are given) -> settings that a foreign file's shapes tell.
+        told: (layout, fields beside a foreign file's arrays, shapes by our array names) -> settings that these tell.
         recipes: functions that return a published plan.
         rules: its own checks of a plan.
         pictures: values that are images, (B, 3, H, W) in [0, 1], for reports.
@@ -97,6 +102,7 @@ class System:
     layouts: Mapping[str, Layout] = field(default_factory=dict)
     fixed: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     sizes: Callable[[Mapping[str, tuple[int, ...]], Mapping[str, Any]], Mapping[str, Any]] | None = None
+    told: Callable[[str, Mapping[str, Any], Mapping[str, tuple[int, ...]]], Mapping[str, Any]] | None = None
     recipes: Mapping[str, Callable[[], Plan]] = field(default_factory=dict)
     rules: Mapping[str, Rule] = field(default_factory=dict)
     pictures: tuple[str, ...] = ()

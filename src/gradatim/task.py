@@ -37,6 +37,16 @@ def makes(*names: str) -> Callable[[Function], Function]:
     return noted
 
 
+def itemized(*names: str) -> Callable[[Function], Function]:
+    """Write down what a loss is the sum of: it returns one number for each name, (n,), and all are logged."""
+
+    def noted(function: Function) -> Function:
+        function.__items__ = names  # type: ignore[attr-defined]
+        return function
+
+    return noted
+
+
 @dataclass(frozen=True, kw_only=True)
 class Call:
     """A step, loss or metric with what its signature says."""
@@ -49,6 +59,12 @@ class Call:
     def optional(self) -> tuple[str, ...]:
         """Arguments whose value may be absent."""
         return self.names.optional
+
+    @property
+    def logged(self) -> tuple[str, ...]:
+        """Names under which a loss is logged: its own, and those of what it is the sum of."""
+        items = getattr(self.function, "__items__", ())
+        return (self.names.name, *(f"{self.names.name}/{item}" for item in items))
 
     def bound(self, options: Mapping[str, Any]) -> Callable[[Mapping[str, Any]], Any]:
         """A function of one mapping, name -> part, value or generator, with options put in."""

@@ -32,6 +32,7 @@ WITH_JSON = {
     "status": ["runs/maefuse-1"],
     "sweep": ["maefuse/demo", *sets(*DEMO), "--set", "stages.joint.lr=1e-5,1e-6", "--out", "OUT"],
     "systems": [],
+    "verify": ["runs/maefuse-1"],
 }
 
 
@@ -47,7 +48,7 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 15
+    assert len(COMMANDS) == 16
 
 
 @pytest.mark.parametrize("command", WITH_JSON)

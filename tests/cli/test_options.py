@@ -27,6 +27,7 @@ INVENTORY = {
     "status": "json run",
     "sweep": "allow device json out plan quiet set",
     "systems": "json name",
+    "verify": "device json metric run",
 }
 
 
@@ -36,7 +37,7 @@ def test_the_inventory_of_commands_and_options():
         for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 23
+    assert len(found) == 24
 
 
 def test_every_command_and_option_has_help():

@@ -8,8 +8,9 @@ import torch
 
 from gradatim import DataError, GuardError, PlanError, run
 from gradatim.features.shelf import Shelf
+from gradatim.features.store import remove_store
 from gradatim.runs.events import read_events
-from gradatim.weights import read_weights
+from gradatim.weights import file_digest, read_weights
 from toy import FRESH, TOY, plan, stage
 
 
@@ -202,6 +203,20 @@ def test_a_flipped_byte_is_found_before_training_and_named(tmp_path):
         run(one(lr=0.005), tmp_path / "second", system=TOY)
     assert Shelf().verify(entry, repair=True)
     run(one(lr=0.005), tmp_path / "third", system=TOY)
+
+
+def test_each_store_is_verified_once_where_another_is_computed_beside_it(tmp_path, monkeypatch):
+    run(one(), tmp_path / "first", system=TOY)
+    gone = next(e for e in Shelf().entries() if e.about["step"] == "transform")
+    remove_store(gone.folder)
+    verified = []
+    monkeypatch.setattr("gradatim.features.store.file_digest", lambda path: verified.append(path) or file_digest(path))
+
+    run(one(lr=0.005), tmp_path / "second", system=TOY)
+
+    shards = sorted(path for path in verified if path.suffix == ".safetensors")
+    assert shards == sorted(path for e in Shelf().entries() for path in e.folder.glob("*.safetensors"))
+    assert len(Shelf().entries()) > 1
 
 
 def test_a_store_whose_index_was_not_written_yet_is_completed_and_nothing_is_computed(tmp_path):

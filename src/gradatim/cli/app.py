@@ -18,6 +18,7 @@ from gradatim.cli import (
     status,
     sweep,
     systems,
+    verify,
 )
 
 app = typer.Typer(
@@ -40,6 +41,7 @@ for command in (
     sweep.sweep,
     status.status,
     report.report,
+    verify.verify,
     inspect.inspect,
     convert.convert,
     lineage.lineage,

@@ -120,7 +120,7 @@ class RunDisplay:
             self.close()
 
     def _on_step(self, event: dict[str, Any]) -> None:
-        losses = " ".join(f"{name} {float(value):.4g}" for name, value in event["losses"].items())
+        losses = " ".join(f"{name} {float(value):.4g}" for name, value in event["losses"].items() if "/" not in name)
         rates = "/".join(f"{rate:.2g}" for rate in event["lr"].values())
         figures = f"{losses}  lr {rates}  {event['samples_per_second']:.0f} samples/s"
         if self._progress is not None:

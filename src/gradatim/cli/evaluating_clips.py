@@ -43,7 +43,7 @@ def evaluate_clips(
             for head in heads
         ]  # fmt: skip
         if "projection" in loaded.parts and "fusion" in loaded.parts:
-            judged = evaluate_anomalies(loaded.compute, loaded.settings, loaded.parts, dataset, progress=report, **how)
+            judged = evaluate_anomalies(loaded.compute, loaded.parts, dataset, progress=report, **how)
     pictures = []
     if out is not None:
         for one in found:

@@ -6,7 +6,6 @@ so a resumed stage continues with the very batches that it would have seen, with
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import torch
@@ -68,18 +67,33 @@ class _Keyed(TorchDataset[dict[str, Tensor]]):
 
     def __init__(self, dataset: Dataset, fields: Sequence[str], seed: int, stage: str) -> None:
         self.dataset, self.fields, self.seed, self.stage = dataset, tuple(fields), seed, stage
+        self._ragged = ragged_fields(dataset)
+        self._together: Any = getattr(dataset, "together", None)
 
     def __getitem__(self, key: Key) -> dict[str, Tensor]:
         epoch, index = key
         random = keyed_generator(self.seed, self.stage, epoch, index) if self.dataset.random else None
         return self.dataset.sample(index, self.fields, random)
 
-    def __getitems__(self, keys: list[Key]) -> list[dict[str, Tensor]]:
-        """All samples of a batch at once; torch's loader asks for this where it exists."""
-        if self.dataset.random:
-            return [self[key] for key in keys]
-        sample, fields = self.dataset.sample, self.fields
-        return [sample(index, fields, None) for _, index in keys]
+    def __getitems__(self, keys: list[Key]) -> list[dict[str, Any]]:
+        """A list of one whole batch; torch's loader asks for all its samples at once where this exists."""
+        return [self.batch(keys)]
+
+    def batch(self, keys: list[Key]) -> dict[str, Any]:
+        """Samples side by side, and what the data set does to a batch as a whole."""
+        dataset, fields = self.dataset, self.fields
+        if not dataset.random:
+            return collated([dataset.sample(index, fields, None) for _, index in keys], ragged=self._ragged)
+        joined = collated([self[key] for key in keys], ragged=self._ragged)
+        if self._together is None:
+            return joined
+        epoch, first = keys[0]
+        found: dict[str, Any] = self._together(joined, keyed_generator(self.seed, self.stage, epoch, first, "batch"))
+        return found
+
+
+def _first(batches: list[dict[str, Any]]) -> dict[str, Any]:
+    return batches[0]
 
 
 def batches(
@@ -103,14 +117,13 @@ def keyed_batches(
         workers: processes that read; 0 reads in this one.
     """
     keyed = _Keyed(dataset, fields, seed, stage)
-    join = partial(collated, ragged=ragged_fields(dataset))
     if not workers:
         # torch's loader costs as much as a small model's step; without workers there is nothing for it to do.
-        found = (join(keyed.__getitems__(one)) for one in keys)
+        found = (keyed.batch(one) for one in keys)
         return map(_pinned, found) if torch.cuda.is_available() else found
     sampler: Any = keys
     loader: DataLoader[Any] = DataLoader(
-        keyed, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available(), collate_fn=join
+        keyed, batch_sampler=sampler, num_workers=workers, pin_memory=torch.cuda.is_available(), collate_fn=_first
     )
     return (batch for batch in loader)
 

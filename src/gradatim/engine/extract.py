@@ -77,14 +77,19 @@ def fill(
     Raises:
         DataError: a store is damaged, a sample cannot be read, the disk is full; finished shards are kept.
     """
-    started = time.perf_counter()
+    stores: dict[str, FeatureStore] = {}
     for group in _groups(prefix, targets, shelf):
-        _fill_group(prefix, group, shelf, targets, report, rank, world)
-    if any(not shelf.of(target.about).joinpath("used").exists() for target in targets):
-        for target in targets:
-            shelf.note_time(target.about, time.perf_counter() - started)
-    stores = [shelf.opened(target.about, verify=True) for target in targets]
-    return [store for store in stores if store is not None]
+        _open_complete(targets, shelf, stores)
+        _fill_group(prefix, group, list(stores.values()), report, rank, world)
+    _open_complete(targets, shelf, stores)
+    return [stores[target.key] for target in targets if target.key in stores]
+
+
+def _open_complete(targets: Sequence[Target], shelf: Shelf, stores: dict[str, FeatureStore]) -> None:
+    """Add what is complete to `stores`, by key; verified, which reads all of it, so no store is opened twice."""
+    for target in targets:
+        if target.key not in stores and (store := shelf.opened(target.about)) is not None:
+            stores[target.key] = store
 
 
 def _groups(prefix: Prefix, targets: Sequence[Target], shelf: Shelf) -> list[_Group]:
@@ -105,13 +110,11 @@ def _groups(prefix: Prefix, targets: Sequence[Target], shelf: Shelf) -> list[_Gr
 def _fill_group(
     prefix: Prefix,
     group: _Group,
-    shelf: Shelf,
-    targets: Sequence[Target],
+    ready: list[FeatureStore],
     report: Callable[[Progress], None],
     rank: int,
     world: int,
 ) -> None:
-    ready = [store for target in targets if (store := shelf.opened(target.about, verify=True)) is not None]
     work = _Work(prefix=prefix, group=group, ready=ready, report=report)
     total = group.writers[0].shards
     order = [*range(rank, total, world), *(shard for shard in range(total) if shard % world != rank)]

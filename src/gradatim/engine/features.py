@@ -22,6 +22,7 @@ from gradatim.errors import DataError, PlanError
 from gradatim.features.fingerprint import code_digest, part_code_digest, settings_read
 from gradatim.features.schema import Field, Schema
 from gradatim.features.shelf import Shelf
+from gradatim.plan.graph import fields_of
 from gradatim.plan.stage import Stage
 from gradatim.system import System
 from gradatim.task import MASK, Call, Task
@@ -35,7 +36,6 @@ SHARD_VARIABLE = "GRADATIM_SHARD_BYTES"
 """Environment variable: about how many bytes a shard has."""
 _SHARD_BYTES = 128 << 20
 _SMALL = 4096
-_PROBED = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,8 +162,6 @@ class Prefix:
 
     def fields_for(self, want: Sequence[str], given: Collection[str] = ()) -> tuple[str, ...]:
         """Fields of the sample that lead to values, where some are given."""
-        from gradatim.plan.graph import fields_of
-
         steps = self.task.given(given).names
         offered = self.system.offered(self.stage)
         return tuple(name for name in fields_of(steps, want, offered=offered) if name not in given)
@@ -213,12 +211,14 @@ def targets_of(prefix: Prefix) -> list[Target]:
     if not prefix.kept:
         return []
     with_masks = {
-        step: tuple(dict.fromkeys((*values, *(v + MASK for v in values if v + MASK in _makes(prefix, step)))))
+        step: tuple(
+            dict.fromkeys((*values, *(v + MASK for v in values if v + MASK in _call(prefix, step).names.makes)))
+        )
         for step, values in prefix.kept.items()
     }
     want = [value for values in with_masks.values() for value in values]
     count = len(prefix.samples)
-    rows = sorted({0, count - 1})[:_PROBED]
+    rows = sorted({0, count - 1})
     fields = prefix.fields_for(want)
     batch = next(prefix.samples.batches(fields, [rows]))
     found = prefix.compute(batch, want)
@@ -228,8 +228,8 @@ def targets_of(prefix: Prefix) -> list[Target]:
     return [*targets, *([own] if own else [])]
 
 
-def _makes(prefix: Prefix, step: str) -> tuple[str, ...]:
-    return next(call.names.makes for call in prefix.task.steps if call.names.name == step)
+def _call(prefix: Prefix, step: str) -> Call:
+    return next(call for call in prefix.task.steps if call.names.name == step)
 
 
 def _target(prefix: Prefix, step: str, values: Sequence[str], found: Mapping[str, Any]) -> Target:
@@ -247,7 +247,7 @@ def _target(prefix: Prefix, step: str, values: Sequence[str], found: Mapping[str
         "rows": len(prefix.samples),
     }
     key = text_digest(json.dumps(about, sort_keys=True, default=str))
-    call = next(call for call in prefix.task.steps if call.names.name == step)
+    call = _call(prefix, step)
     return Target(
         name=step,
         values=tuple(values),
@@ -296,7 +296,7 @@ def _field(prefix: Prefix, name: str, value: Tensor, *, ragged: bool) -> Field:
 
 def _step_key(prefix: Prefix, name: str) -> tuple[str, dict[str, Any]]:
     """Key of a step's values, and what it is made of."""
-    call = next(call for call in prefix.task.steps if call.names.name == name)
+    call = _call(prefix, name)
     makers = {value: step.names.name for step in prefix.task.steps for value in step.names.makes}
     about = {
         "code": code_digest(call.function),
@@ -397,7 +397,7 @@ def cost_of(prefix: Prefix, targets: Sequence[Target], shelf: Shelf, *, timed: b
     """Bytes and time that the stores of a stage need; a batch or two is computed to know the time."""
     rows = len(prefix.samples)
     sizes = {target.key: target.sample_bytes * rows for target in targets}
-    left = {target.key: shelf.missing_part(target.key, target.about) for target in targets}
+    left = {target.key: shelf.missing_part(target.about) for target in targets}
     missing = [target for target in targets if left[target.key]]
     seconds = None
     if timed:
@@ -473,11 +473,3 @@ def views_of(stage: Stage, dataset: Dataset, *, training: bool) -> int | None:
 def pays(stage: Stage, passes: float) -> bool:
     """Whether a stage keeps features: it says so, or it reads each sample at least twice."""
     return stage.cache.asked_for or (stage.cache.mode == "auto" and passes >= 2)
-
-
-def stored_parts(task: Task, kept: Collection[str], want: Sequence[str]) -> frozenset[str]:
-    """Parts that compute nothing any more once these steps' values are stored."""
-    steps: dict[str, Call] = {call.names.name: call for call in task.steps}
-    values = [value for name in kept for value in steps[name].names.makes]
-    still = {part for call in task.given(values).chosen(want) for part in call.names.parts}
-    return frozenset(part for call in task.chosen(want) for part in call.names.parts) - still

@@ -16,13 +16,13 @@ from gradatim.data.dataset import Dataset
 from gradatim.engine.extract import given_values, nested, restored
 from gradatim.engine.features import Prefix, flat
 from gradatim.errors import DataError, GuardError
-from gradatim.features.reading import Ahead, batches_ahead, gathered_ahead, threads_for, under_way
+from gradatim.features.reading import asked_ahead, gathered_ahead, threads_for, under_way
 from gradatim.features.store import Buffer as StoreBuffer
 from gradatim.features.store import FeatureStore
 from gradatim.task import MASK
 
 _Chosen = tuple[list[Key], np.ndarray]
-_INDEX = itemgetter(1)
+_SECOND = itemgetter(1)
 _TOLERANCE = {"float64": 1e-4, "float32": 1e-4, "float16": 2e-3, "bfloat16": 1.6e-2}
 _AUTOCAST = 3e-2
 _TF32 = 4e-3
@@ -57,7 +57,7 @@ class Feed:
     def rows(self, keys: Sequence[Key]) -> np.ndarray:
         """Rows of the stores that hold these (epoch, index)."""
         if self.views == 1:
-            return np.fromiter(map(_INDEX, keys), np.int64, len(keys))
+            return np.fromiter(map(_SECOND, keys), np.int64, len(keys))
         return np.array([epoch % self.views * self._samples + index for epoch, index in keys], np.int64)
 
     def gather(self, rows: np.ndarray) -> dict[str, Any]:
@@ -101,7 +101,8 @@ class Feed:
         self, dataset: Dataset, fields: Sequence[str], keys: Iterable[list[Key]], order: BatchOrder, workers: int
     ) -> Iterator[dict[str, Any]]:
         """Batches of these (epoch, index)."""
-        chosen = self._asked_ahead(keys, order.batch_size)
+        named = ((one, self.rows(one)) for one in keys)
+        chosen = asked_ahead(named, _SECOND, [store.records for store in self.stores], order.batch_size)
         if not fields:
             gathers = (partial(self._gather, rows, self._buffers(len(rows))) for _, rows in chosen)
             yield from gathered_ahead(gathers, self._threads(order.batch_size))
@@ -112,20 +113,6 @@ class Feed:
         for batch in source:
             _, rows = next(mine)
             yield {**batch, **self._gather(rows, self._buffers(len(rows)))}
-
-    def _asked_ahead(self, keys: Iterable[list[Key]], batch_size: int) -> Iterator[_Chosen]:
-        """The keys as they come, with their rows; records of batches to come are asked for from the disk."""
-        ahead = [Ahead(store) for store in self.stores]
-        depth = min(batches_ahead(batch_size * store.schema.stride) for store in self.stores)
-        waiting: deque[_Chosen] = deque()
-        for one in keys:
-            rows = self.rows(one)
-            waiting.append((one, rows))
-            for each in ahead:
-                each.expect(rows)
-            if len(waiting) > depth:
-                yield waiting.popleft()
-        yield from waiting
 
     def close(self) -> None:
         """Close the stores."""

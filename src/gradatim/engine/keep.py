@@ -1,6 +1,6 @@
 """The feeds of a stage: what is kept of its training and validation samples, filled where needed, and proved."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,11 +23,11 @@ from gradatim.engine.features import (
     views_of,
 )
 from gradatim.engine.feed import Feed, check_live
+from gradatim.engine.module import parts_of
 from gradatim.errors import PlanError
 from gradatim.features.shelf import Shelf
 from gradatim.plan.stage import Stage
 from gradatim.system import System
-from gradatim.task import Call
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,20 +176,15 @@ def _idle(keeping: Keeping, found: Mapping[str, Feed]) -> frozenset[str]:
         return frozenset()
     stage, task = keeping.stage, keeping.system.task_of(keeping.stage)
 
-    def running(names: Sequence[str], feed: Feed | None) -> frozenset[str]:
+    def running(names: Sequence[str], feed: Feed | None) -> set[str]:
         want = keeping.system.wants(names)
-        return parts_of(task.given(feed.names if feed else ()).chosen(want))
+        return {*parts_of(task.given(feed.names if feed else ()).chosen(want))}
 
-    used = parts_of(task.chosen(keeping.system.wants(stage.loss_names())))
+    used = frozenset(parts_of(task.chosen(keeping.system.wants(stage.loss_names()))))
     still = running(stage.loss_names(), found["train"])
     if stage.validation:
         still |= running((stage.validation.metric,), found.get("validate"))
     return used - still
-
-
-def parts_of(calls: Iterable[Call]) -> frozenset[str]:
-    """Parts that steps use."""
-    return frozenset(part for call in calls for part in call.names.parts)
 
 
 class Teller:

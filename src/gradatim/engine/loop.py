@@ -18,6 +18,7 @@ from gradatim.data.dataset import Dataset
 from gradatim.data.random import keyed_seed
 from gradatim.engine.device import Place, precision_of
 from gradatim.engine.feed import Feed
+from gradatim.engine.judge import Judgement
 from gradatim.engine.module import Computation, only_learns
 from gradatim.engine.state import Driver, LoopState, build_driver, trained_modules
 from gradatim.errors import GuardError
@@ -45,7 +46,7 @@ class Work:
         computation: the stage's task, cut into prefix and rest.
         dataset: training samples.
         place: device and processes.
-        judge: validation, -> value of the stage's metric; None where it names none.
+        judge: validation, -> value of the stage's metric, and terms; None where it names none.
         feed: stored values of the frozen prefix; None computes them for every batch.
         higher_is_better: which way that metric is up.
         observe: receives every event.
@@ -62,7 +63,7 @@ class Work:
     observe: Observer
     tick: Tick
     keep: Callable[[Snapshot, bool], None]
-    judge: Callable[[], float] | None = None
+    judge: Callable[[], Judgement] | None = None
     feed: Feed | None = None
     higher_is_better: bool = True
 
@@ -220,6 +221,7 @@ class Loop:
         Raises:
             GuardError: a guard stopped the stage; the state before it is kept on disk.
         """
+        self._refer()
         self._good = self._good or self.state.snapshot()
         self._clock = time.perf_counter()
         source: Iterator[dict[str, Any]] | None = None
@@ -241,17 +243,38 @@ class Loop:
         if (due or step % stage.log_every == 0) and not self.state.finite(weights=due):
             self._roll_back()
             return True
-        if step % stage.log_every == 0 or end:
-            self._log()
-        if judged:
-            self._validate()
+        logged = step % stage.log_every == 0 or end
+        for due_now, look in ((logged, self._log), (judged, self._validate), (due, self._judge_drift)):
+            trouble = look() if due_now else None
+            if trouble is not None:
+                self._answer(trouble)
+                return True
         if due:
-            self._judge_drift()
             self._good = self.state.snapshot()
             self.work.keep(self._good, end or self.state.counters.stopped)
         return False
 
-    def _log(self) -> None:
+    def _refer(self) -> None:
+        """Measure what the loss terms of the validation set are before the first step."""
+        band = self.work.stage.guards.loss_band
+        if band is None or band.reference != "validation" or self.state.counters.step or self.state.band is None:
+            return
+        if self.work.judge is None:
+            raise GuardError(
+                f"stage {self.work.stage.name!r}: guards.loss_band refers to validation; say how by `validate`"
+            )
+        judgement = self.work.judge()
+        self.state.band.judge(judgement.terms)
+        self._observe("reference", losses=dict(judgement.terms), value=judgement.value)
+
+    def _in_band(self, terms: Mapping[str, float], reference: str) -> Trouble | None:
+        band = self.work.stage.guards.loss_band
+        if self.state.band is None or band is None or band.reference != reference:
+            return None
+        epoch = -(-self.state.counters.step // self.steps_per_epoch)
+        return None if band.epochs is not None and epoch > band.epochs else self.state.band.judge(terms)
+
+    def _log(self) -> Trouble | None:
         counted = self.state.counters.counted
         terms = self.state.means()
         now = time.perf_counter()
@@ -266,17 +289,31 @@ class Loop:
             event["gradient_norm"] = {d.turn.name: float(d.norms) / counted for d in self.state.drivers}
         self._observe("step", **event)
         self.state.start_interval()
-        if self.state.band is not None:
-            self._stop_on(self.state.band.judge(terms))
+        if self.state.spike is not None:
+            named = [f"{d.turn.name}.{n}" if len(self.state.drivers) > 1 else n
+                     for d in self.state.drivers for n, _, _ in d.turn.losses]  # fmt: skip
+            weights = [weight for d in self.state.drivers for _, weight, _ in d.turn.losses]
+            total = sum(weight * terms[name] for name, weight in zip(named, weights, strict=True))
+            trouble = self.state.spike.judge(total)
+            if trouble is not None:
+                return trouble
+        return self._in_band(terms, "start")
 
-    def _validate(self) -> None:
+    def _validate(self) -> Trouble | None:
         assert self.work.judge is not None
         assert self.work.stage.validation is not None
-        value = self.work.judge()
+        judgement = self.work.judge()
+        value = judgement.value
+        trouble = self._in_band(judgement.terms, "validation")
+        if trouble is not None:
+            metric = self.work.stage.validation.metric
+            self._observe("validation", metric=metric, value=value, best=False, losses=dict(judgement.terms))
+            return trouble
         best = self.state.patience.judge(value, self.state.counters.step)
         if best and self.work.stage.validation.keep == "best":
             self.state.best = self.state.trained_arrays()
-        self._observe("validation", metric=self.work.stage.validation.metric, value=value, best=best)
+        terms = {"losses": dict(judgement.terms)} if judgement.terms else {}
+        self._observe("validation", metric=self.work.stage.validation.metric, value=value, best=best, **terms)
         if self.state.patience.exhausted:
             self.state.counters.stopped = True
             self._observe(
@@ -288,14 +325,27 @@ class Loop:
                 f"the best was {self.state.patience.best} at step {self.state.patience.best_step}",
             )
         self._clock = time.perf_counter()
+        return None
 
-    def _judge_drift(self) -> None:
+    def _judge_drift(self) -> Trouble | None:
         drift = self.state.drifts()
         self._observe("drift", parts=drift)
-        self._stop_on(self.drift.judge(drift))
+        return self.drift.judge(drift)
 
-    def _stop_on(self, trouble: Trouble | None) -> None:
-        if trouble is None:
+    def _answer(self, trouble: Trouble) -> None:
+        """Do what the plan says about a broken promise: stop, or go back and on with half the learning rate."""
+        assert self._good is not None
+        rollbacks = self.state.counters.rollbacks + 1
+        if self.work.stage.guards.then == "lower_lr" and rollbacks <= ROLLBACKS:
+            found_at, scale = self.state.counters.step, self.state.counters.lr_scale / 2
+            self.restore(self._good)
+            self.state.counters.rollbacks, self.state.counters.lr_scale = rollbacks, scale
+            self._observe("resumed", because=trouble.message, lr_scale=scale)
+            self._observe(
+                "guard", guard=trouble.guard, what=trouble.what, value=trouble.value, limit=trouble.limit,
+                found_at=found_at, back_to=self._good.step, message=trouble.message,
+            )  # fmt: skip
+            self._good = self.state.snapshot()
             return
         self._observe(
             "guard",
@@ -307,8 +357,9 @@ class Loop:
         )
         self.work.keep(self.state.snapshot(), True)
         raise GuardError(
-            f"stage {self.work.stage.name!r}, step {self.state.counters.step}: {trouble.message}. "
-            f"The state of this step is kept; change `guards.{trouble.guard}`, or lower `lr`"
+            f"stage {self.work.stage.name!r}, step {self.state.counters.step}: {trouble.message}. The weights before "
+            f"this stage are untouched, and the state of this step is kept; lower `lr`, train fewer parts first, or "
+            f"change `guards.{trouble.guard}`"
         )
 
     def _roll_back(self) -> None:

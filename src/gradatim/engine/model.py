@@ -1,5 +1,6 @@
 """A finished model: its parts with weights and lineage, from a run, a file of ours or a foreign file."""
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,7 @@ from gradatim.runs.lineage import Lineage, Origin
 from gradatim.system import System
 from gradatim.task import Value
 from gradatim.weights import Weights, file_digest, header_of, part_digest, parts_of, read_weights, recognised, transfer
+from gradatim.weights.formats.base import FIELDS
 from gradatim.weights.layout import translate
 
 
@@ -129,6 +131,8 @@ def _from_foreign(weights: Weights, system: System, given: dict[str, Any], layou
     arrays = {ours: how.make([weights.arrays[name] for name in how.sources]) for ours, how in made.items()}
     fixed = {setting: values[0] for part in table.requires.values() for setting, values in part.items()}
     shapes = {name: tuple(array.shape) for name, array in arrays.items()}
+    if system.told:
+        given = {**system.told(table.name, json.loads(weights.metadata.get(FIELDS, "{}")), shapes), **given}
     try:
         guessed = dict(system.sizes(shapes, given)) if system.sizes else {}
     except WeightsError as error:

@@ -24,12 +24,14 @@ class Turn:
         training: its settings.
         steps: bound steps from the first trained one on, that lead to its losses.
         losses: (name, weight, bound loss).
+        logged: names of all terms, in order: of each loss, and of what it is the sum of.
     """
 
     name: str
     training: Training
     steps: tuple[Bound, ...]
     losses: tuple[tuple[str, float, Callable[[Mapping[str, Any]], Tensor]], ...]
+    logged: tuple[str, ...]
 
 
 def bound_steps(calls: Sequence[Call], options: Mapping[str, Any]) -> tuple[Bound, ...]:
@@ -66,7 +68,11 @@ class StageModule(nn.Module):
         terms = []
         for _, weight, loss in chosen.losses:
             term = loss(found)
-            terms.append(term.detach())
+            if term.dim():
+                items, term = term.detach(), term.sum()
+                terms += [term.detach(), *items]
+            else:
+                terms.append(term.detach())
             weighted = term if weight == 1 else term * weight
             total = weighted if total is None else total + weighted
         assert total is not None
@@ -118,7 +124,10 @@ def build_computation(
         losses = tuple(
             (loss, weight, system.read_losses[loss].bound(options)) for loss, weight in training.losses.items()
         )
-        turns[name] = Turn(name=name, training=training, steps=bound_steps(steps, options), losses=losses)
+        logged = tuple(term for loss in training.losses for term in system.read_losses[loss].logged)
+        turns[name] = Turn(
+            name=name, training=training, steps=bound_steps(steps, options), losses=losses, logged=logged
+        )  # fmt: skip
     prefix = [call for call in needed if call.names.name not in live]
     rest = [call for call in needed if call.names.name in live]
     return Computation(

@@ -9,7 +9,7 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from gradatim.parts import parameter_groups
-from gradatim.plan.stage import CosineSchedule, OneCycleSchedule, StepSchedule, Training
+from gradatim.plan.stage import CosineSchedule, EpochCosineSchedule, OneCycleSchedule, StepSchedule, Training
 
 Factor = Callable[[int], float]
 
@@ -38,6 +38,8 @@ def schedule_factor(training: Training, *, steps: int, per_epoch: int) -> Factor
     chosen = training.schedule.chosen
     if isinstance(chosen, OneCycleSchedule):
         return _one_cycle(chosen, steps)
+    if isinstance(chosen, EpochCosineSchedule):
+        return _epoch_cosine(chosen, -(-steps // per_epoch), per_epoch, training.lr)
     if isinstance(chosen, CosineSchedule):
         body = _cosine(chosen, steps)
     elif isinstance(chosen, StepSchedule):
@@ -58,6 +60,19 @@ def _cosine(chosen: CosineSchedule, steps: int) -> Factor:
     def factor(step: int) -> float:
         done = min(1.0, max(0, step - chosen.warmup) / length)
         return chosen.final + (1 - chosen.final) * 0.5 * (1 + math.cos(math.pi * done))
+
+    return factor
+
+
+def _epoch_cosine(chosen: EpochCosineSchedule, epochs: int, per_epoch: int, lr: float) -> Factor:
+    least = min(1.0, chosen.least / lr)
+
+    def factor(step: int) -> float:
+        epoch = min(epochs, step // per_epoch + 1)
+        if epoch <= chosen.warmup:
+            return chosen.start + (1 - chosen.start) * epoch / chosen.warmup
+        done = (epoch - chosen.warmup) / max(1, epochs - chosen.warmup)
+        return least + (1 - least) * 0.5 * (1 + math.cos(math.pi * done))
 
     return factor
 

@@ -4,7 +4,7 @@ import copy
 import math
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -13,14 +13,16 @@ from torch import Tensor, nn
 
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import build_part, converted_options
-from gradatim.engine.features import flat, stored_parts
+from gradatim.engine.features import flat
 from gradatim.engine.keep import passes
+from gradatim.engine.module import parts_of
 from gradatim.errors import GradatimError
 from gradatim.features.schema import DTYPES
 from gradatim.features.shelf import Shelf
 from gradatim.plan.graph import fields_of
 from gradatim.plan.stage import Stage
 from gradatim.system import System
+from gradatim.task import Task
 
 _LIGHT = 4_000_000
 _COPIES: "WeakKeyDictionary[nn.Module, nn.Module]" = WeakKeyDictionary()
@@ -59,7 +61,7 @@ def outlook(
     folder = Shelf().existing_folder()
     return {
         "values": values,
-        "parts": sorted(stored_parts(task, list(kept), want)),
+        "parts": sorted(_stored_parts(task, kept, want)),
         "why": None,
         "samples": samples,
         "bytes_per_sample": sizes,
@@ -68,6 +70,12 @@ def outlook(
         "free": shutil.disk_usage(folder).free,
         "folder": str(Shelf().folder),
     }
+
+
+def _stored_parts(task: Task, kept: Collection[str], want: Sequence[str]) -> set[str]:
+    """Parts that compute nothing any more once these steps' values are stored."""
+    values = [value for call in task.steps if call.names.name in kept for value in call.names.makes]
+    return {*parts_of(task.chosen(want))} - {*parts_of(task.given(values).chosen(want))}
 
 
 def _glance(system: System, stage: Stage) -> Dataset | None:
@@ -113,7 +121,7 @@ def outlined_bytes(
     """Bytes of these values of one sample, found on tensors that have shapes only; None where a step cannot run so."""
     task = system.task_of(stage)
     fields = fields_of(task.names, values, offered=system.offered(stage))
-    parts, device = {part: outlines[part] for call in task.chosen(values) for part in call.names.parts}, "meta"
+    parts, device = {part: outlines[part] for part in parts_of(task.chosen(values))}, "meta"
     if is_light(parts, shapes):
         parts, device = zeros_of(parts), "cpu"
     try:
@@ -187,7 +195,7 @@ def _timed(
 ) -> float | None:
     """Seconds that all samples take, from one that is computed with fresh weights."""
     task = system.task_of(stage)
-    names = {part for call in task.chosen(values) for part in call.names.parts}
+    names = parts_of(task.chosen(values))
     size = sum(array.numel() for part in names for array in outlines[part].state_dict().values())
     if dataset is None or samples is None or size > _TIMED:
         return None

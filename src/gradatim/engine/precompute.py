@@ -16,6 +16,7 @@ from gradatim.engine.device import Place, process_of_environment, this_place
 from gradatim.engine.extract import fill
 from gradatim.engine.features import Prefix, check_room, cost_of, targets_of
 from gradatim.engine.keep import Keeping, Teller
+from gradatim.engine.module import parts_of
 from gradatim.engine.run import checked_plan, open_data
 from gradatim.engine.sources import Builder, load_sources
 from gradatim.engine.store import PartStore
@@ -202,10 +203,9 @@ def _stage(
     opened = open_data(system, stage)
     task = system.task_of(stage)
     names = (*stage.loss_names(), *((stage.validation.metric,) if stage.validation else ()))
-    used = [part for call in task.chosen(system.wants(names)) for part in call.names.parts]
     modules = {
         part: parts.module(part, place)
-        for part in dict.fromkeys(used)
+        for part in parts_of(task.chosen(system.wants(names)))
         if part not in parts.waiting and part not in {path.partition(".")[0] for path in stage.trained()}
     }
     set_trainable(modules, ())
@@ -231,8 +231,7 @@ def _one(keeping: Keeping, which: str, prefix: Prefix, parts: _Parts, estimate: 
         value: parts.waiting[part]
         for values in prefix.kept.values()
         for value in values
-        for call in prefix.task.chosen([value])
-        for part in call.names.parts
+        for part in parts_of(prefix.task.chosen([value]))
         if part in parts.waiting
     }
     prefix.kept = {

@@ -224,6 +224,7 @@ def _wish(part: str, source: Any, module: nn.Module) -> Wish:
         file_part=file_part,
         rename=source.rename,
         allow_missing=source.allow_missing,
+        reinitialise=source.reinitialise,
         resize=source.resize,
     )
 

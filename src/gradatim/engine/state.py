@@ -11,7 +11,7 @@ from torch.optim import Optimizer
 
 from gradatim.engine.module import Turn
 from gradatim.engine.optimizer import build_optimizer, optimizer_arrays, restore_optimizer, schedule_factor
-from gradatim.guards import LossBand, Patience
+from gradatim.guards import LossBand, Patience, Spike
 from gradatim.parts import named_trained
 from gradatim.plan.stage import Stage
 from gradatim.runs.progress import Snapshot
@@ -54,6 +54,7 @@ class Counters:
     rollbacks: int = 0
     stopped: bool = False
     first_terms: dict[str, float] = field(default_factory=dict)
+    lowest: float | None = None
     patience: dict[str, Any] = field(default_factory=dict)
 
 
@@ -73,7 +74,7 @@ def build_driver(turn: Turn, parts: Mapping[str, nn.Module], *, steps: int, per_
         optimizer=build_optimizer(parts, turn.training),
         factor=schedule_factor(turn.training, steps=steps, per_epoch=per_epoch),
         parameters=parameters,
-        sums=torch.zeros(len(turn.losses), device=parameters[0].device),
+        sums=torch.zeros(len(turn.logged), device=parameters[0].device),
         norms=torch.zeros((), device=parameters[0].device),
     )
 
@@ -104,7 +105,9 @@ class LoopState:
         self.drivers = drivers
         self.counters = Counters()
         self.patience = Patience(higher_is_better=higher_is_better, limit=stage.guards.patience)
-        self.band = LossBand(stage.guards.loss_band) if stage.guards.loss_band else None
+        band, spike = stage.guards.loss_band, stage.guards.spike
+        self.band = LossBand(band.band, band.terms) if band else None
+        self.spike = Spike(spike) if spike else None
         self.best: dict[str, Tensor] = {}
         self._origin = {path: _copies(module) for path, module in self.modules.items()}
         self._lengths = {path: _length(module) for path, module in self.modules.items()}
@@ -122,7 +125,7 @@ class LoopState:
         return {
             name if len(self.drivers) == 1 else f"{driver.turn.name}.{name}": value / counted
             for driver in self.drivers
-            for (name, _, _), value in zip(driver.turn.losses, driver.sums.tolist(), strict=True)
+            for name, value in zip(driver.turn.logged, driver.sums.tolist(), strict=True)
         }
 
     def start_interval(self) -> None:
@@ -167,6 +170,7 @@ class LoopState:
         arrays |= {f"best/{name}": array for name, array in self.best.items()}
         self.counters.patience = self.patience.state()
         self.counters.first_terms = dict(self.band.first) if self.band else {}
+        self.counters.lowest = self.spike.lowest if self.spike else None
         return Snapshot(step=self.counters.step, arrays=arrays, counters=dict(vars(self.counters)))
 
     def restore(self, snapshot: Snapshot) -> None:
@@ -182,6 +186,8 @@ class LoopState:
         self.patience.restore(self.counters.patience)
         if self.band is not None:
             self.band.first = dict(self.counters.first_terms)
+        if self.spike is not None:
+            self.spike.lowest = self.counters.lowest
 
 
 @torch.no_grad()

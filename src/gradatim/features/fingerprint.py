@@ -170,13 +170,6 @@ def _version(root: str) -> str | None:
     return ",".join(f"{name} {importlib.metadata.version(name)}" for name in sorted(set(names))) or None
 
 
-class _Noted:
-    """Records which fields of settings are read."""
-
-    def __init__(self) -> None:
-        self.read: set[str] = set()
-
-
 def settings_read(settings: BaseModel, build: Callable[[Any], object]) -> dict[str, Any]:
     """The settings that building a part reads, JSON values by name.
 
@@ -187,12 +180,12 @@ def settings_read(settings: BaseModel, build: Callable[[Any], object]) -> dict[s
     Returns:
         All settings where the built part keeps the settings themselves, and could read more later.
     """
-    noted = _Noted()
+    read: set[str] = set()
     kind = type(settings)
 
     def watch(self: Any, name: str) -> Any:
         if name in kind.model_fields:
-            noted.read.add(name)
+            read.add(name)
         return kind.__getattribute__(self, name)
 
     watching: Any = type(kind.__name__, (kind,), {"__getattribute__": watch, "__module__": kind.__module__})
@@ -201,4 +194,4 @@ def settings_read(settings: BaseModel, build: Callable[[Any], object]) -> dict[s
         isinstance(value, BaseModel) for module in built.modules() for value in vars(module).values()
     )
     whole = settings.model_dump(mode="json")
-    return whole if kept else {name: whole[name] for name in sorted(noted.read)}
+    return whole if kept else {name: whole[name] for name in sorted(read)}

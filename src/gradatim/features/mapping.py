@@ -34,7 +34,7 @@ def _libc() -> Any:
     return libc
 
 
-class Mapping:
+class MappedRecords:
     """Records of all shards as one array that the system reads from disk where it must.
 
     Args:
@@ -47,7 +47,7 @@ class Mapping:
     def __init__(self, files: Sequence[Path], rows: Sequence[int], start: int, stride: int) -> None:
         self._libc = _libc()
         self._files = [os.open(file, os.O_RDONLY) for file in files]
-        self._start, self._stride = start, stride
+        self._start, self.stride = start, stride
         self._per_file = rows[0] if rows else 1
         count = sum(rows)
         size = max(PAGE, -(-count * stride // PAGE) * PAGE)
@@ -78,14 +78,14 @@ class Mapping:
             return
         for index in indices.tolist():
             file, row = divmod(index, self._per_file)
-            where = self._start + row * self._stride
-            os.posix_fadvise(self._files[file], where, self._stride, os.POSIX_FADV_WILLNEED)
+            where = self._start + row * self.stride
+            os.posix_fadvise(self._files[file], where, self.stride, os.POSIX_FADV_WILLNEED)
 
     def resident(self, indices: np.ndarray) -> bool:
         """Whether these records lie in memory, judged by a few of them."""
         found = ctypes.c_ubyte()
         for index in indices[:: max(1, len(indices) // _LOOKED_AT)].tolist():
-            for byte in (index * self._stride, (index + 1) * self._stride - 1):
+            for byte in (index * self.stride, (index + 1) * self.stride - 1):
                 page = self._base + byte // PAGE * PAGE
                 if self._libc.mincore(page, PAGE, ctypes.byref(found)) or not found.value & 1:
                     return False
@@ -93,7 +93,7 @@ class Mapping:
 
     def close(self) -> None:
         """Give the addresses and files back, as soon as no array uses them any more."""
-        self.records = np.empty((0, self._stride), np.uint8)
+        self.records = np.empty((0, self.stride), np.uint8)
 
 
 def _release(libc: Any, base: int, size: int, files: list[int]) -> None:

@@ -1,19 +1,14 @@
-"""Reading a store for an epoch: records asked for ahead of their batch, and gathered while the last one is in use."""
+"""Reading stores for an epoch: records asked for ahead of their batch, and gathered while the last one is in use."""
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
-from torch import Tensor
 
-from gradatim.data.random import keyed_generator
-
-if TYPE_CHECKING:
-    from gradatim.features.store import Buffer, FeatureStore
+from gradatim.features.mapping import MappedRecords
 
 T = TypeVar("T")
 _AHEAD_BYTES = 64 << 20
@@ -22,15 +17,11 @@ _WORTH_A_THREAD = 1 << 20
 """Bytes of a batch that take longer to copy than a thread takes to be told."""
 
 
-class Ahead:
-    """Asks the system for records before they are needed, until everything lies in memory.
+class _Ahead:
+    """Asks the system for records before they are needed, until everything lies in memory."""
 
-    Args:
-        store: to read.
-    """
-
-    def __init__(self, store: "FeatureStore") -> None:
-        self._records = store.records
+    def __init__(self, records: MappedRecords) -> None:
+        self._records = records
         self._quiet = 0
 
     def expect(self, indices: np.ndarray) -> None:
@@ -45,7 +36,30 @@ class Ahead:
         self._records.advise(indices)
 
 
-def batches_ahead(batch_bytes: int) -> int:
+def asked_ahead(
+    batches: Iterable[T], rows_of: Callable[[T], np.ndarray], stores: Sequence[MappedRecords], batch_size: int
+) -> Iterator[T]:
+    """The same batches, held back until records of enough later ones were asked for from the disk.
+
+    Args:
+        batches: in order.
+        rows_of: records that a batch needs, of every store.
+        stores: that are read for each batch, one at least.
+        batch_size: records in a batch.
+    """
+    ahead = [_Ahead(records) for records in stores]
+    depth = min(_batches_ahead(batch_size * records.stride) for records in stores)
+    waiting: deque[T] = deque()
+    for batch in batches:
+        for each in ahead:
+            each.expect(rows_of(batch))
+        waiting.append(batch)
+        if len(waiting) > depth:
+            yield waiting.popleft()
+    yield from waiting
+
+
+def _batches_ahead(batch_bytes: int) -> int:
     """How many batches to ask for ahead: enough to keep a disk busy, two at least."""
     return min(32, max(2, _AHEAD_BYTES // max(1, batch_bytes)))
 
@@ -78,36 +92,3 @@ def gathered_ahead(gathers: Iterator[Callable[[], T]], threads: int) -> Iterator
         finally:
             # The memory that is written into goes back to its owner only when nobody writes any more.
             pool.shutdown(cancel_futures=True)
-
-
-def read_batches(
-    store: "FeatureStore",
-    batch_size: int,
-    seed: int,
-    epoch: int,
-    shuffle: bool,
-    indices: Sequence[int] | np.ndarray | None,
-    reuse: int,
-) -> Iterator[dict[str, Tensor]]:
-    """See `FeatureStore.batches`."""
-    chosen = np.arange(len(store)) if indices is None else store.checked(indices)
-    if shuffle:
-        chosen = keyed_generator(seed, "features", epoch).permutation(chosen)
-    ahead = Ahead(store)
-    depth = batches_ahead(batch_size * store.schema.stride)
-    starts = range(0, len(chosen), batch_size)
-    threads = threads_for(batch_size * store.schema.stride)
-
-    def gathers(buffers: Sequence["Buffer"]) -> Iterator[Callable[[], dict[str, Tensor]]]:
-        for start in starts[:depth]:
-            ahead.expect(chosen[start : start + batch_size])
-        for number, start in enumerate(starts):
-            soon = start + depth * batch_size
-            if soon < len(chosen):
-                ahead.expect(chosen[soon : soon + batch_size])
-            now = chosen[start : start + batch_size]
-            buffer = buffers[number % len(buffers)] if buffers else store.buffer(len(now))
-            yield partial(store.gather_checked, now, buffer)
-
-    with store.lent(batch_size, reuse + under_way(threads) if reuse else 0) as buffers:
-        yield from gathered_ahead(gathers(buffers), threads)

@@ -136,12 +136,12 @@ class ShardWriter:
         for field in schema.fields:
             at = schema.offsets[field.name]
             value = values[field.name].detach().cpu()
-            cell = self._spread(field, value, lengths[field.name]) if field.ragged else _bytes_of(value, count)
+            cell = self._spread(value, lengths[field.name]) if field.ragged else _bytes_of(value, count)
             block[:, at : at + field.record_bytes] = cell
         self._put(self._file, block.data)
         self.written += count
 
-    def _spread(self, field: Field, value: Tensor, lengths: Tensor) -> np.ndarray:
+    def _spread(self, value: Tensor, lengths: Tensor) -> np.ndarray:
         """Write the valid rows to the payload; the records' cells, (B, 16) uint8."""
         if self._payload is None:
             self._payload = self._payload_part.open("w+b", buffering=0)

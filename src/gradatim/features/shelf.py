@@ -1,7 +1,6 @@
 """The folder of all feature stores: found by key, listed, verified, pruned."""
 
 import os
-import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,7 +65,7 @@ class Shelf:
         """Whether a store has all its shards and the index of them."""
         return (self.of(about) / "index.json").is_file()
 
-    def missing_part(self, key: str, about: Mapping[str, Any]) -> float:
+    def missing_part(self, about: Mapping[str, Any]) -> float:
         """Share of a store's shards that are not written, 0 to 1."""
         if not (self.of(about) / "store.json").is_file():
             return 1.0
@@ -77,7 +76,7 @@ class Shelf:
         """The writer of a store, begun anew or half written."""
         return FeatureStore.create(self.of(about), schema.fields, rows=rows, about=about, rows_per_shard=rows_per_shard)
 
-    def opened(self, about: Mapping[str, Any], *, verify: bool) -> FeatureStore | None:
+    def opened(self, about: Mapping[str, Any]) -> FeatureStore | None:
         """The store if it is complete; its checksums are compared.
 
         Raises:
@@ -86,7 +85,7 @@ class Shelf:
         if not self.complete(about):
             return None
         folder = self.of(about)
-        store = FeatureStore.open(folder, verify=verify)
+        store = FeatureStore.open(folder, verify=True)
         (folder / "used").touch()
         return store
 
@@ -137,10 +136,6 @@ class Shelf:
                 remove_store(entry.folder)
                 removed.append(entry)
         return removed
-
-    def note_time(self, about: Mapping[str, Any], seconds: float) -> None:
-        """Note how long a store took to fill."""
-        (self.of(about) / "used").write_text(f"{seconds:.1f} s, {time.strftime('%Y-%m-%d')}\n")
 
 
 def _entry(path: Path) -> Entry:

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gradatim.data.random import keyed_generator
 from gradatim.errors import DataError, unknown
-from gradatim.features.mapping import Mapping as RecordMapping
+from gradatim.features.mapping import MappedRecords
+from gradatim.features.reading import asked_ahead, gathered_ahead, threads_for, under_way
 from gradatim.features.schema import DTYPES, PAGE, Field, Schema
 from gradatim.features.sealed import read_sealed, write_sealed
 from gradatim.features.shards import (
@@ -185,7 +188,7 @@ class FeatureStore:
         """Bytes on the disk."""
         files = [folder / shard_name(number) for number in range(len(shards))]
         rows = [int(shard["rows"]) for shard in shards]
-        self.records = RecordMapping(files, rows, HEADER, self.schema.stride)
+        self.records = MappedRecords(files, rows, HEADER, self.schema.stride)
         self._payloads = [np.memmap(file, np.uint8, "r") for file in files] if self.schema.ragged else []
         self._rows_in = rows
         self.converted = {
@@ -363,9 +366,18 @@ class FeatureStore:
             reuse: how many batches are valid at a time: the last one, or the last `reuse`. 0: each stays valid for
                 good, at up to five times the cost.
         """
-        from gradatim.features.reading import read_batches
-
-        yield from read_batches(self, batch_size, seed, epoch, shuffle, indices, reuse)
+        chosen = np.arange(self._rows) if indices is None else self.checked(indices)
+        if shuffle:
+            chosen = keyed_generator(seed, "features", epoch).permutation(chosen)
+        threads = threads_for(batch_size * self.schema.stride)
+        cut = (chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size))
+        batches = asked_ahead(cut, lambda rows: rows, [self.records], batch_size)
+        with self.lent(batch_size, reuse + under_way(threads) if reuse else 0) as buffers:
+            gathers = (
+                partial(self.gather_checked, rows, buffers[n % len(buffers)] if buffers else self.buffer(len(rows)))
+                for n, rows in enumerate(batches)
+            )
+            yield from gathered_ahead(gathers, threads)
 
     def dataset(self) -> "StoredSamples":
         """The samples for torch's loaders."""

@@ -1,11 +1,11 @@
-"""During a stage: loss terms in their band, drift within its limits, patience with a metric.
+"""During a stage: loss terms in their band and without spikes, drift within its limits, patience with a metric.
 
 Each guard is fed figures at fixed steps and keeps its state in JSON values, so that a resumed stage judges as
 an uninterrupted one would.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -30,14 +30,23 @@ class Trouble:
 
 @dataclass
 class LossBand:
-    """Every loss term stays within a relative band around its first value, either way."""
+    """Every loss term stays within a relative band around its first value, either way.
+
+    Args:
+        band: largest relative change.
+        terms: names that are judged; empty: all.
+        first: state, the first value of each.
+    """
 
     band: float
+    terms: Sequence[str] = ()
     first: dict[str, float] = field(default_factory=dict)
 
     def judge(self, terms: Mapping[str, float]) -> Trouble | None:
         """Judge the mean of each term over one interval; the first interval sets the values."""
         for name, value in terms.items():
+            if "/" in name or (self.terms and name not in self.terms):
+                continue  # What a term is the sum of may be a handful of samples.
             start = self.first.setdefault(name, value)
             if abs(value - start) > self.band * abs(start):
                 return Trouble(
@@ -47,6 +56,32 @@ class LossBand:
                     limit=self.band,
                     message=f"loss {name!r} is {value:.5g}, more than {self.band:.0%} from {start:.5g} at the start",
                 )
+        return None
+
+
+@dataclass
+class Spike:
+    """The total loss never exceeds the lowest that was seen by a factor.
+
+    Args:
+        factor: above 1.
+        lowest: state.
+    """
+
+    factor: float
+    lowest: float | None = None
+
+    def judge(self, total: float) -> Trouble | None:
+        """Judge the mean total of one interval."""
+        if self.lowest is not None and total > self.factor * self.lowest:
+            return Trouble(
+                guard="spike",
+                what="total loss",
+                value=total,
+                limit=self.factor,
+                message=f"the total loss is {total:.5g}, more than {self.factor:g} times the lowest, {self.lowest:.5g}",
+            )
+        self.lowest = total if self.lowest is None else min(self.lowest, total)
         return None
 
 

@@ -25,6 +25,8 @@ class ArrayChoice(Settings):
         part: the part in the file that feeds this one, where its name differs.
         rename: further prefixes of array names, foreign -> ours, applied before the layout.
         allow_missing: patterns of our arrays that may be absent; they keep their fresh values.
+        reinitialise: patterns of our arrays that keep their fresh values where the file has them in another shape, as
+            the layers have that follow the number of classes.
         resize: adapter for arrays whose shapes differ, `position` for tables of positions.
     """
 
@@ -32,6 +34,7 @@ class ArrayChoice(Settings):
     part: str | None = None
     rename: Mapping[str, str] = {}
     allow_missing: tuple[str, ...] = ()
+    reinitialise: tuple[str, ...] = ()
     resize: Literal["position"] | None = None
 
 

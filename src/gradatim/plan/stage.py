@@ -1,7 +1,7 @@
 """A stage: one training of chosen parts, with its losses, optimizer, schedule and guards."""
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -94,6 +94,18 @@ class CosineSchedule(Settings):
     final: NonNegativeFloat = 0.0
 
 
+class EpochCosineSchedule(Settings):
+    """The same rate through an epoch: `warmup` epochs of linear growth, then half a cosine down to the rate `least`.
+
+    Keras' callbacks schedule in this way. Epoch e of the warm-up, counted from 1, has the factor
+    start + (1 - start) e / warmup.
+    """
+
+    warmup: NonNegativeInt = 3
+    start: NonNegativeFloat = 0.01
+    least: NonNegativeFloat = 1e-7
+
+
 class StepSchedule(Settings):
     """Multiply by `gamma` every `every` epochs, after `warmup` steps."""
 
@@ -111,10 +123,11 @@ class OneCycleSchedule(Settings):
 
 
 class Schedule(_OneOf):
-    """`constant`, `cosine`, `step` or `one_cycle`: the learning rate's factor over the stage."""
+    """`constant`, `cosine`, `epoch_cosine`, `step` or `one_cycle`: the learning rate's factor over the stage."""
 
     constant: ConstantSchedule | None = None
     cosine: CosineSchedule | None = None
+    epoch_cosine: EpochCosineSchedule | None = None
     step: StepSchedule | None = None
     one_cycle: OneCycleSchedule | None = None
 
@@ -135,20 +148,47 @@ class Validation(Settings):
     batch_size: PositiveInt | None = None
 
 
+class Band(Settings):
+    """How far loss terms may go from where they were. Written as a number, the relative change, or as a mapping.
+
+    Args:
+        band: largest relative change, either way.
+        terms: losses that are judged; empty: all.
+        reference: `start`, the terms of the first steps, judged at every log; or `validation`, the terms of the
+            validation set before the first step, judged at every validation.
+        epochs: how many at the stage's start are judged; None: all.
+    """
+
+    band: PositiveFloat
+    terms: tuple[str, ...] = ()
+    reference: Literal["start", "validation"] = "start"
+    epochs: PositiveInt | None = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _number_alone(cls, value: Any) -> Any:
+        return value if isinstance(value, Mapping | cls) else {"band": value}
+
+
 class Guards(Settings):
     """What a stage promises while it runs.
 
     Args:
         patience: validations without a better metric after which the stage ends early.
-        loss_band: largest relative change of any loss term from its value at the stage's start, either way.
+        loss_band: largest relative change of any loss term from its value at the stage's start, either way; see `Band`.
+        spike: factor by which the total loss between two logs may exceed the lowest that was seen before.
         drift: largest relative L2 distance of a part's weights from where the stage began.
+        then: what follows when `loss_band`, `spike` or `drift` is broken: `stop`; or `lower_lr`, back to the last good
+            state with half the learning rate, three times at most.
         nonfinite: on a loss or weight that is not finite, go back to the last good state with half the
             learning rate (three times at most), or stop at once.
     """
 
     patience: PositiveInt | None = None
-    loss_band: PositiveFloat | None = None
+    loss_band: Band | None = None
+    spike: Annotated[float, Field(gt=1)] | None = None
     drift: Mapping[str, PositiveFloat] = {}
+    then: Literal["stop", "lower_lr"] = "stop"
     nonfinite: Literal["rollback", "stop"] = "rollback"
 
 

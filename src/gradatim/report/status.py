@@ -41,7 +41,9 @@ def _stage(name: str, record: Mapping[str, Any] | None, events: Sequence[Mapping
         "state": "finished" if record else "begun" if started else "to do",
         "step": record["steps"] if record else last.get("step", 0),
         "steps": record["steps"] if record else started[-1]["steps"] if started else None,
-        "losses": ", ".join(f"{term} {float(value):.4g}" for term, value in last.get("losses", {}).items()),
+        "losses": ", ".join(
+            f"{term} {float(value):.4g}" for term, value in last.get("losses", {}).items() if "/" not in term
+        ),
         "best": f"{judged[-1]['metric']} {float(judged[-1]['value']):.4g}" if judged else "",
         "guards": "; ".join(guard["message"] for guard in guards),
     }

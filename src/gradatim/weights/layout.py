@@ -47,6 +47,21 @@ class Split:
 
 
 @dataclass(frozen=True)
+class Flat:
+    """One foreign array holds all of ours in a row, as files do that have neither names nor shapes.
+
+    Args:
+        pattern: regular expression of the foreign name.
+        to: our names in the file's order; those that the part has not are passed over.
+        why: what may follow them in the file, and why it is left.
+    """
+
+    pattern: str
+    to: tuple[str, ...]
+    why: str
+
+
+@dataclass(frozen=True)
 class Drop:
     """A foreign array that has no place in ours, and why."""
 
@@ -70,7 +85,7 @@ class Keep:
     why: str
 
 
-Rule = Rename | Join | Split | Drop | Surplus | Keep
+Rule = Rename | Join | Split | Flat | Drop | Surplus | Keep
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,12 +128,14 @@ class Translation:
         made: our name -> how it is made.
         dropped: foreign name -> why.
         unknown: foreign names that no rule translates.
+        flat: rules for arrays without names, and the foreign array.
         surplus, keep: the layout's rules on our names.
     """
 
     made: Mapping[str, Made]
     dropped: Mapping[str, str]
     unknown: tuple[str, ...]
+    flat: tuple[tuple[Flat, str], ...] = ()
     surplus: tuple[Surplus, ...] = ()
     keep: tuple[Keep, ...] = ()
 
@@ -129,6 +146,7 @@ class _Work:
     dropped: dict[str, str] = field(default_factory=dict)
     joins: dict[str, dict[int, str]] = field(default_factory=dict)
     join_rules: dict[str, Join] = field(default_factory=dict)
+    flat: list[tuple[Flat, str]] = field(default_factory=list)
 
 
 def translate(layout: Layout, names: Iterable[str], *, resize: bool = False) -> Translation:
@@ -147,6 +165,7 @@ def translate(layout: Layout, names: Iterable[str], *, resize: bool = False) -> 
         made=work.made,
         dropped=work.dropped,
         unknown=tuple(unknown),
+        flat=tuple(work.flat),
         surplus=tuple(rule for rule in rules if isinstance(rule, Surplus)),
         keep=tuple(rule for rule in rules if isinstance(rule, Keep)),
     )
@@ -161,7 +180,9 @@ def _apply(rule: Rule, name: str, work: _Work) -> bool:
     match = re.fullmatch(rule.pattern, name)
     if match is None:
         return False
-    if isinstance(rule, Drop):
+    if isinstance(rule, Flat):
+        work.flat.append((rule, name))
+    elif isinstance(rule, Drop):
         work.dropped[name] = rule.why
     elif isinstance(rule, Rename):
         for to in (rule.to,) if isinstance(rule.to, str) else rule.to:

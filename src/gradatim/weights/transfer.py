@@ -3,7 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,7 @@ OWN = Layout(
     name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),)
 )
 _SHOWN = 6
+_REINITIALISED = "re-initialised, since the file has another shape"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +93,7 @@ class Wish:
     file_part: str
     rename: Mapping[str, str] = field(default_factory=dict)
     allow_missing: tuple[str, ...] = ()
+    reinitialise: tuple[str, ...] = ()
     resize: str | None = None
 
 
@@ -198,6 +200,7 @@ class _Sorting:
     wrong_shape: list[tuple[str, tuple[int, ...], tuple[int, ...]]] = field(default_factory=list)
     wrong_type: list[tuple[str, str, str]] = field(default_factory=list)
     resized: list[str] = field(default_factory=list)
+    fresh: list[str] = field(default_factory=list)
     unexpected: list[str] = field(default_factory=list)
     dropped: dict[str, list[str]] = field(default_factory=dict)
 
@@ -211,12 +214,14 @@ class _Sorting:
             self.resized.append(name)
         if array.shape == target.shape:
             self.arrays[name] = array
+        elif any(re.fullmatch(pattern, name) for pattern in wish.reinitialise):
+            self.fresh.append(name)
         else:
             self.wrong_shape.append((name, tuple(array.shape), tuple(target.shape)))
 
     def seen(self) -> set[str]:
         """The part's arrays that the file has, fitting or not."""
-        return {*self.arrays, *(name for name, *_ in (*self.wrong_shape, *self.wrong_type))}
+        return {*self.arrays, *self.fresh, *(name for name, *_ in (*self.wrong_shape, *self.wrong_type))}
 
 
 def _worded(dtype: torch.dtype) -> str:
@@ -242,7 +247,11 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
             found.dropped.setdefault(reason, []).append(ours)
         else:
             found.unexpected.append(ours)
+    for ours, array in _cut(weights, wish, translation, own, found).items():
+        found.take(wish, ours, array, own[ours])
     missing, kept = _absent(wish, translation, own, found.seen())
+    if found.fresh:
+        kept[_REINITIALISED] = found.fresh
     account = Account(
         part=wish.part,
         source=str(weights.path),
@@ -259,6 +268,24 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
         notes=weights.notes,
     )
     return account, found.arrays
+
+
+def _cut(
+    weights: Weights, wish: Wish, translation: Translation, own: Mapping[str, Tensor], found: _Sorting
+) -> dict[str, Tensor]:
+    """Arrays of a part out of a file that holds numbers in a row, without names or shapes."""
+    arrays: dict[str, Tensor] = {}
+    for rule, source in translation.flat:
+        values, at = weights.arrays[source].reshape(-1), 0
+        for ours in rule.to:
+            name = ours.removeprefix(f"{wish.file_part}.")
+            if ours == name or name not in own or at + own[name].numel() > len(values):
+                continue
+            arrays[name] = values[at : at + own[name].numel()].reshape(own[name].shape)
+            at += own[name].numel()
+        if arrays and at < len(values):
+            found.dropped.setdefault(rule.why, []).append(f"{len(values) - at:,} numbers")
+    return arrays
 
 
 def _adapted(wish: Wish, name: str, array: Tensor, target: Tensor) -> Tensor:
@@ -370,6 +397,9 @@ def _remedies(
         result.append("remedy: `resize: position` fits tables of positions to the part's grid")
     elif any(account.wrong_shape for account in accounts):
         result.append("remedy: set the plan's `model` to the sizes that the file was trained with")
+        result.append(
+            "or say `reinitialise: ['.*']` in the source of a part whose layers shall be fresh where they differ"
+        )
     return result
 
 
@@ -391,11 +421,4 @@ def _fixing_prefix(
 
 
 def _with_rename(wish: Wish, rename: Mapping[str, str]) -> Wish:
-    return Wish(
-        part=wish.part,
-        module=wish.module,
-        file_part=wish.file_part,
-        rename=rename,
-        allow_missing=wish.allow_missing,
-        resize=wish.resize,
-    )
+    return replace(wish, rename=rename)

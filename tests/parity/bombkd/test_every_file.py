@@ -1,13 +1,13 @@
 """No file of the folder is left out: each is claimed by a test of this package; every checkpoint is read whole."""
 
-from fnmatch import fnmatch
-
 import pytest
 
+from gradatim import load_model
 from gradatim.systems.bombkd.checkpoints import read_checkpoint
 from gradatim.systems.bombkd.layouts import LAYOUTS
 from gradatim.systems.bombkd.model import PARTS, BombKDSettings
 from gradatim.weights import transfer, translate
+from parity.support import check_claims
 
 CLAIMED = {
     "converters.*": "test_parts",
@@ -30,14 +30,7 @@ CLAIMED = {
 
 @pytest.mark.parity
 def test_every_file_is_claimed_by_a_test(parity_root):
-    folder = parity_root / "bombkd"
-    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-
-    unclaimed = [name for name in files if not any(fnmatch(name, pattern) for pattern in CLAIMED)]
-
-    assert not unclaimed
-    assert len(files) >= 40
-    print(f"{len(files)} files of bombkd, all claimed")
+    check_claims(parity_root / "bombkd", CLAIMED, least=40)
 
 
 @pytest.mark.parity
@@ -53,5 +46,6 @@ def test_every_checkpoint_is_read_whole_and_fills_the_parts_that_it_tells(parity
         for account in transfer(found.weights, parts, layout=LAYOUTS[found.layout]):
             assert account.complete, path
             arrays += account.arrays[0]
+        assert load_model(path, system="bombkd").settings == settings, path
     assert len(paths) >= 6
     print(f"{len(paths)} checkpoints, {arrays} arrays")

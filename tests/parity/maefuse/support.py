@@ -1,78 +1,34 @@
-"""Reading the original's numbers, and keeping account of which of them were compared.
+"""MaeFuse's cases, and its parts filled by rule."""
 
-Nothing about a case is written here or in the tests but how its file is laid out: sizes, keys, modes and values come
-from the files. `Case.close` fails if one array or one entry was neither used as input nor compared.
-"""
-
-import importlib.util
-import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from gradatim.systems.maefuse.layouts import LAYOUTS
 from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
-from gradatim.weights import Weights, transfer, translate
+from gradatim.weights import translate
+from parity import support
 
 PROSE = {"source", "note", "fill", "change_made", "inputs", "subsampling"}
 """Entries that explain a file; nothing to compare."""
 
 
-class Case:
-    """One .npz file with its .json, which lies beside it unless it is named."""
+class Case(support.Case):
+    """A file whose .json lies beside it and lists its arrays, unless it is named."""
 
     def __init__(self, path: Path, listing: Path | None = None) -> None:
-        self.name = path.stem
-        self.entries: dict[str, Any] = json.loads((listing or path.with_suffix(".json")).read_text())
-        with np.load(path.with_suffix(".npz")) as arrays:
-            self.arrays = {name: arrays[name] for name in arrays.files}
-        self.open_arrays = set(self.arrays)
-        self.open_entries = set(_leaves(self.entries)) - {(name,) for name in PROSE}
-        self.worst = 0.0
-        self.worst_number = 0.0
-        self.numbers = 0
+        super().__init__(path, listing=listing, prose=PROSE)
         if listing is None:
-            self._check_listed_arrays()
-
-    def _check_listed_arrays(self) -> None:
-        listed = self.entry("arrays")
-        assert listed == {name: [str(value.dtype), list(value.shape)] for name, value in self.arrays.items()}
-
-    def entry(self, *place: str) -> Any:
-        """Take a JSON entry, and all below it, as used."""
-        self.open_entries -= {leaf for leaf in self.open_entries if leaf[: len(place)] == place}
-        value: Any = self.entries
-        for name in place:
-            value = value[name]
-        return value
-
-    def input(self, name: str) -> Tensor:
-        """Take an array as an input; float16 is widened."""
-        self.open_arrays.remove(name)
-        value = torch.from_numpy(self.arrays[name])
-        return value.float() if value.dtype == torch.float16 else value
+            listed = self.entry("arrays")
+            assert listed == {name: [str(value.dtype), list(value.shape)] for name, value in self.arrays.items()}
 
     def check(self, name: str, actual: Tensor, *, atol: float = 1e-5, rtol: float = 0.0) -> None:
         """Compare an array; `actual` may hold more samples than the file kept of the first ones."""
-        expected = torch.from_numpy(self.arrays[name])
-        actual = actual.detach()[: len(expected)] if expected.ndim else actual.detach()
-        assert actual.shape == expected.shape, f"{self.name}.{name}: {tuple(actual.shape)} != {tuple(expected.shape)}"
-        torch.testing.assert_close(actual, expected, atol=atol, rtol=rtol, msg=lambda text: f"{name}: {text}")
-        self.worst = max(self.worst, float((actual - expected).abs().max()))
-        self.open_arrays.remove(name)
-
-    def check_entry(self, place: tuple[str, ...], actual: float | Tensor, *, rtol: float) -> None:
-        """Compare a JSON number."""
-        expected, found = self.entry(*place), float(torch.as_tensor(actual).detach())
-        assert abs(found - expected) <= rtol * abs(expected), f"{self.name}, {place}: {found} != {expected}"
-        self.worst_number = max(self.worst_number, abs(found - expected) / max(abs(expected), 1e-30))
-        self.numbers += 1
+        expected = self.arrays[name]
+        super().check(name, actual[: len(expected)] if expected.ndim else actual, atol=atol, rtol=rtol)
 
     def check_all(self, values: Mapping[str, Callable[[], Tensor]], *, atol: float = 1e-5) -> None:
         """Compare every array left, whole or with the suffix of its subsampling, with the value of its name."""
@@ -87,36 +43,12 @@ class Case:
             eps = {layer.eps for part in parts for layer in part.modules() if isinstance(layer, nn.LayerNorm)}
             assert eps == {self.entry("layer_norm_eps")}
 
-    def close(self) -> None:
-        """Fail if anything in the file was not used."""
-        assert not self.open_arrays, f"{self.name}: arrays never compared: {sorted(self.open_arrays)}"
-        assert not self.open_entries, f"{self.name}: entries never compared: {sorted(self.open_entries)}"
-        print(
-            f"{self.name}: {len(self.arrays)} arrays, largest difference {self.worst:.1e}; "
-            f"{self.numbers} numbers, largest relative difference {self.worst_number:.1e}"
-        )
-
 
 def cases(root: Path, pattern: str) -> list[Case]:
     """All cases of a pattern; there must be one."""
     found = [Case(path) for path in sorted((root / "maefuse").glob(pattern + ".npz"))]
     assert found, f"no file {pattern}.npz in {root / 'maefuse'}"
     return found
-
-
-@cache
-def fill_rule(root: Path) -> Callable[[str, tuple[int, ...]], np.ndarray]:
-    """The rule that makes an array from its key and shape."""
-    spec = importlib.util.spec_from_file_location("parity_fill", root / "fill.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module.filled
-
-
-def filled(root: Path, keys: Mapping[str, list[int]]) -> dict[str, Tensor]:
-    """The original's state dict, by rule."""
-    rule = fill_rule(root)
-    return {key: torch.from_numpy(np.asarray(rule(key, tuple(shape)))) for key, shape in keys.items()}
 
 
 def settings_of(options: Mapping[str, Any], **more: Any) -> MaeFuseSettings:
@@ -148,9 +80,7 @@ def build(settings: MaeFuseSettings, *names: str) -> dict[str, nn.Module]:
 
 def load(root: Path, keys: Mapping[str, list[int]], parts: Mapping[str, nn.Module], layout: str) -> None:
     """Fill parts by rule with the arrays that the original has under `keys`; every array on both sides counts."""
-    weights = Weights(path=Path("by-rule"), format="rule", arrays=filled(root, keys))
-    accounts = transfer(weights, parts, layout=LAYOUTS[layout])
-    assert all(account.complete and not account.dropped and not account.kept for account in accounts)
+    support.load_whole(support.filled(root, keys), parts, LAYOUTS[layout])
 
 
 def places(keys: Iterable[str], layout: str) -> dict[str, list[tuple[str, str]]]:
@@ -160,11 +90,3 @@ def places(keys: Iterable[str], layout: str) -> dict[str, list[tuple[str, str]]]
         part, _, array = name.partition(".")
         result.setdefault(made.sources[0], []).append((part, array))
     return result
-
-
-def _leaves(value: Any, place: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    if isinstance(value, dict) and value:
-        for name, below in value.items():
-            yield from _leaves(below, (*place, name))
-    else:
-        yield place

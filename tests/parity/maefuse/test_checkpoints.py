@@ -15,7 +15,8 @@ from gradatim.errors import WeightsError
 from gradatim.systems.maefuse.layouts import LAYOUTS
 from gradatim.systems.maefuse.model import MaeFuseSettings
 from gradatim.weights import Account, Weights, Wish, read_weights, transfer, translate
-from parity.maefuse.support import Case, build, fill_rule, grid_of, settings_of
+from parity.maefuse.support import Case, build, grid_of, settings_of
+from parity.support import fill_rule
 
 pytestmark = pytest.mark.parity
 FEEDS = {

@@ -1,8 +1,8 @@
 """No file of the folder is left out: each is claimed by a test of this package."""
 
-from fnmatch import fnmatch
-
 import pytest
+
+from parity.support import check_claims
 
 CLAIMED = {
     "positions*": "test_parts",
@@ -22,11 +22,4 @@ CLAIMED = {
 
 @pytest.mark.parity
 def test_every_file_is_claimed_by_a_test(parity_root):
-    folder = parity_root / "maefuse"
-    files = [path.relative_to(folder).as_posix() for path in sorted(folder.rglob("*")) if path.is_file()]
-
-    unclaimed = [name for name in files if not any(fnmatch(name, pattern) for pattern in CLAIMED)]
-
-    assert not unclaimed
-    assert len(files) >= 20
-    print(f"{len(files)} files of maefuse, all claimed")
+    check_claims(parity_root / "maefuse", CLAIMED, least=20)

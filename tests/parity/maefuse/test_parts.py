@@ -12,7 +12,8 @@ from gradatim.systems.maefuse.parts.fusion import ComparativeFusion, MergingFusi
 from gradatim.vision.normalization import from_imagenet
 from gradatim.vision.patches import patchify, unpatchify
 from gradatim.vision.positions import sine_cosine_table
-from parity.maefuse.support import Case, build, cases, filled, grid_of, load, settings_of
+from parity.maefuse.support import Case, build, cases, grid_of, load, settings_of
+from parity.support import filled
 
 pytestmark = pytest.mark.parity
 

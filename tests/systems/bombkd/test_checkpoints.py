@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from gradatim import load_model
 from gradatim.errors import FormatError, WeightsError
 from gradatim.systems.bombkd.checkpoints import read_checkpoint
 from gradatim.systems.bombkd.layouts import LAYOUTS
@@ -43,6 +44,30 @@ def test_converters_are_read_with_their_kind_and_lengths(tmp_path):
     assert BombKDSettings(**checkpoint.settings) == settings
     assert account.arrays[0] == account.arrays[1] == 48
     assert [name for names in account.dropped.values() for name in names] == ["ta.total_ops"]
+
+
+def test_a_model_of_a_file_translates_into_the_lengths_that_stand_beside_its_arrays(tmp_path):
+    settings = BombKDSettings(**MODEL, target_lens={"ta": 4})
+
+    model = load_model(converters_file(tmp_path, settings), system="bombkd")
+
+    assert model.settings == settings
+    lengths = {name: part(torch.randn(1, 9, 12))[0].shape[1] for name, part in model.parts["converters"].items()}
+    assert lengths == {"ta": 4, "org/tb": 9}
+
+
+def test_settings_that_are_given_win_over_those_beside_the_arrays(tmp_path):
+    path = converters_file(tmp_path, BombKDSettings(**MODEL, target_lens={"ta": 4}))
+
+    assert load_model(path, system="bombkd", settings={"target_lens": {"ta": 5}}).settings.target_lens == {"ta": 5}
+
+
+def test_a_model_of_fusion_knows_its_teachers_by_name(tmp_path):
+    settings = BombKDSettings(**MODEL, classes=3)
+
+    model = load_model(fusion_file(tmp_path, settings, advance_cls_head=False), system="bombkd")
+
+    assert list(model.settings.teachers) == ["ta", "org/tb"]
 
 
 @pytest.mark.parametrize(

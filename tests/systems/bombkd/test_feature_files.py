@@ -180,7 +180,7 @@ def test_memory_holds_as_many_files_as_fit(tmp_path, monkeypatch):
     data = open_features(FeatureSettings(root=tmp_path, memory=1), "train")
     opened = []
     real = type(data.source).shard
-    monkeypatch.setattr(type(data.source), "shard", lambda self, n, path=None: opened.append(n) or real(self, n, path))
+    monkeypatch.setattr(type(data.source), "shard", lambda self, n: opened.append(n) or real(self, n))
 
     samples(data)
     samples(data)

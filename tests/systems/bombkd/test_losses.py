@@ -3,8 +3,9 @@
 import pytest
 import torch
 
+from gradatim import find_system
 from gradatim.errors import DataError
-from gradatim.systems.bombkd.losses import LOSSES, classification, margin, sparsity
+from gradatim.systems.bombkd.losses import LOSSES, classification, contrastive, cross_correlation, margin, sparsity
 from gradatim.systems.bombkd.metrics import METRICS, accuracy, closeness, linear_cka, procrustes, top5
 
 PAIRED = ("l2", "l1", "cos", "nce", "vic", "bar")
@@ -65,6 +66,22 @@ def test_the_originals_pool_divides_by_the_students_length():
     )
     with pytest.raises(DataError, match="needs the student's tokens"):
         LOSSES["l2"](translated, teacher, pool="original")
+
+
+@pytest.mark.parametrize(
+    ("name", "option", "distance"),
+    [("nce", "temperature", contrastive), ("bar", "off_diagonal", cross_correlation)],
+)
+def test_an_option_of_a_plan_reaches_the_distance(name, option, distance):
+    translated, teacher, _ = values()
+    call = find_system("bombkd").read_losses[name]
+
+    loss = call.bound({f"{name}.{option}": 0.7})({"translated": translated, "teacher_tokens": teacher})
+
+    x, y = (tokens["t"].mean(dim=1) for tokens in (translated, teacher))
+    assert call.names.options[option] is float
+    assert torch.allclose(loss, distance(x, y, **{option: 0.7}))
+    assert not torch.allclose(loss, distance(x, y))
 
 
 def test_a_converter_without_its_teachers_tokens_is_refused():

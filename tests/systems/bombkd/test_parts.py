@@ -9,7 +9,7 @@ from gradatim.systems.bombkd.parts.classifier import AdvancedClassificationHead,
 from gradatim.systems.bombkd.parts.converters import BoundedActivation
 from gradatim.systems.bombkd.parts.fusion import LinearProbe, ResidualGatedFusion, SelfResidualProbe
 from gradatim.systems.bombkd.parts.kinds import KINDS, build_converter, convert_all, kind_in_checkpoint, kind_of
-from gradatim.systems.bombkd.parts.projection import clip_score, frame_labels, frame_scores, time_scores
+from gradatim.systems.bombkd.parts.projection import clip_score, frame_scores, time_scores
 from gradatim.systems.bombkd.parts.tokens import masked_mean, resample
 
 SMALL = {
@@ -241,4 +241,3 @@ def test_anomaly_scores_ignore_padding_and_average_over_places():
 
 def test_scores_of_time_steps_become_scores_of_frames():
     assert frame_scores(torch.tensor([[0.0, 1.0]]), 4).tolist() == [[0, 0.25, 0.75, 1]]
-    assert frame_labels(torch.tensor([0, 0, 5, 0, 0, 255]), 3).tolist() == [False, True, True]

@@ -1,6 +1,7 @@
 """BombKD: recognizes actions in video by translating one backbone's tokens into the spaces of several."""
 
 from gradatim.system import DataKind, System
+from gradatim.systems.bombkd.checkpoints import settings_in_fields
 from gradatim.systems.bombkd.layouts import LAYOUTS
 from gradatim.systems.bombkd.losses import LOSSES
 from gradatim.systems.bombkd.metrics import METRICS
@@ -28,6 +29,7 @@ SYSTEM = System(
     metrics=METRICS,
     layouts=LAYOUTS,
     sizes=sizes_of,
+    told=settings_in_fields,
     fixed={"converters": ("batch_stats",), "fusion": ("teacher_scale",)},
     comparing=("vic", "bar"),
     coupled=lambda settings: ("converters",) if settings.couples_clips else (),

@@ -12,7 +12,7 @@ from typing import Any
 
 from gradatim.errors import FormatError, WeightsError
 from gradatim.systems.bombkd.layouts import LAYOUTS
-from gradatim.systems.bombkd.model import sizes_of
+from gradatim.systems.bombkd.model import Shapes, sizes_of
 from gradatim.systems.bombkd.parts.kinds import kind_in_checkpoint
 from gradatim.weights import Weights, read_weights, translate
 from gradatim.weights.formats.base import FIELDS
@@ -59,7 +59,7 @@ def read_checkpoint(path: str | Path, given: Mapping[str, Any] | None = None) ->
         )
     made = translate(LAYOUTS[layout], weights.arrays).made
     shapes = {ours: tuple(how.make([weights.arrays[name] for name in how.sources]).shape) for ours, how in made.items()}
-    told = _told(layout, fields, shapes)
+    told = settings_in_fields(layout, fields, shapes)
     try:
         found = sizes_of(shapes, {**told, **(given or {})})
     except WeightsError as error:
@@ -78,8 +78,14 @@ def _nearest(weights: Weights) -> str | None:
     return best if unknown[best] <= len(weights.arrays) / 2 else None
 
 
-def _told(layout: str, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    """Settings that the fields tell and no shape does."""
+def settings_in_fields(layout: str, fields: Mapping[str, Any], shapes: Shapes) -> dict[str, Any]:
+    """Settings that the fields beside the arrays tell and no shape does.
+
+    Args:
+        layout: name of the table that translates the file.
+        fields: what the file holds beside arrays.
+        shapes: by our names.
+    """
     told: dict[str, Any] = {}
     if layout == "converters":
         told["converter"] = kind_in_checkpoint(str(fields.get("kind", "")))
@@ -92,7 +98,8 @@ def _told(layout: str, fields: Mapping[str, Any], shapes: Mapping[str, tuple[int
         told["converter"] = kind_in_checkpoint(str(fields["translator_kind"]))
     if layout in ("fusion", "older_fusion", "anomaly"):
         told["teacher_scale"] = "one" if layout == "older_fusion" else "sqrt"
-    if names := fields.get("teacher_keys"):
+        names = fields.get("teacher_keys") or ()
         widths = [shapes[f"fusion.teacher_projections.{i}.0.weight"][1] for i in range(len(names))]
-        told["teachers"] = {name: {"dim": width} for name, width in zip(names, widths, strict=True)}
+        if names:
+            told["teachers"] = {name: {"dim": width} for name, width in zip(names, widths, strict=True)}
     return told

@@ -14,13 +14,13 @@ import xxhash
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt, field_validator, model_validator
 from torch import Tensor
-from torch.nn import functional
 
 from gradatim.data.video import frame_indices
 from gradatim.errors import DataError, problems, unknown
 from gradatim.plan.text import plain
 from gradatim.systems.bombkd.datasets import Labels, Listing, check_options, dataset_name, list_clips
 from gradatim.systems.bombkd.datasets.listing import read_lines
+from gradatim.systems.bombkd.preprocess import center_crop, resize_shortest
 from gradatim.systems.bombkd.sources import (
     FRAME_LABELS,
     Check,
@@ -258,14 +258,8 @@ def prepare(clip: Tensor, resize: int, crop: int) -> Tensor:
     Returns:
         (T, 3, crop, crop) uint8, bilinear with averaging where it shrinks.
     """
-    frames = clip.permute(0, 3, 1, 2)
-    height, width = frames.shape[2:]
-    short = min(height, width)
-    size = (resize * height // short, resize * width // short)
-    if size != (height, width):
-        frames = functional.interpolate(frames, size=size, mode="bilinear", antialias=True)
-    top, left = (size[0] - crop) // 2, (size[1] - crop) // 2
-    return frames[:, :, top : top + crop, left : left + crop].contiguous()
+    frames = resize_shortest(clip.permute(0, 3, 1, 2), resize)
+    return center_crop(frames, (crop, crop)).contiguous()
 
 
 def open_clips(settings: ClipSettings, split: Split) -> ClipDataset:

@@ -191,7 +191,6 @@ def _latency(compute: Compute, task: str, sample: Mapping[str, Any], device: tor
 
 def evaluate_anomalies(
     compute: Compute,
-    settings: BombKDSettings,
     parts: Mapping[str, nn.Module],
     dataset: Dataset,
     *,

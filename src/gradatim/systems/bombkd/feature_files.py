@@ -95,16 +95,16 @@ class FeatureSet:
         Raises:
             DataError: a shard is missing, damaged, or does not hold as many records as the index says.
         """
-        for number, shard in enumerate(self.shards):
-            yield from self.shard(number, shard)
+        for number in range(len(self.shards)):
+            yield from self.shard(number)
 
-    def shard(self, number: int, path: Path | None = None) -> "Shard":
+    def shard(self, number: int) -> Shard:
         """One shard, opened.
 
         Raises:
             DataError: as `records`.
         """
-        path = path or self.shards[number]
+        path = self.shards[number]
         found = open_shard(path, self.teachers)
         entries = self.index.get("shards", ())
         told = entries[number].get("count") if entries else None

@@ -5,6 +5,7 @@ training: `student_tokens`, `teacher_tokens.NAME` and `label`; `path` holds the 
 """
 
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -102,7 +103,7 @@ def import_features(
     for shard in range(writer.shards):
         count = len(writer.range_of(shard))
         if shard in missing:
-            with writer.claimed(shard) as free, writer.shard(shard) if free else _nothing() as target:
+            with writer.claimed(shard) as free, writer.shard(shard) if free else nullcontext() as target:
                 for record in islice(records, count):
                     if target is not None:
                         writer.append(target, _values(record, labels=labels))
@@ -115,16 +116,6 @@ def import_features(
     if store is None:
         raise DataError(f"{folder}: another process is writing some of its shards; call again when it is done.")
     return store
-
-
-class _nothing:  # noqa: N801 - stands where a context could
-    """In place of a shard that another process is writing."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, *_: object) -> None:
-        return None
 
 
 def _looked_at(source: FeatureSet, *, labels: bool) -> _Known:

@@ -4,8 +4,9 @@ Converters are trained on one vector a clip: the mean over tokens of what a conv
 made. The losses on those sum over the teachers. All compute in float32 even where autocast left 16 bits.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -160,144 +161,27 @@ def pool_sequence(tokens: Tensor) -> Tensor:
     return tokens.flatten(1, -2).mean(dim=1)
 
 
-def l2(
-    translated: Tokens,
-    teacher_tokens: Tokens,
-    translated_mask: Tokens | None = None,
-    teacher_tokens_mask: Tokens | None = None,
-    student_tokens: Tensor | None = None,
-    student_tokens_mask: Tensor | None = None,
-    *,
-    pool: Pool = "mean",
-) -> Tensor:
-    """Squared error of the mean tokens, summed over teachers; see `squared_error` and `pooled`."""
-    pairs = pooled(
-        translated,
-        teacher_tokens,
-        translated_mask,
-        teacher_tokens_mask,
-        student_tokens,
-        student_tokens_mask,
-        pool=pool,
-    )
-    return _sum(squared_error(x, y) for x, y in pairs)
+def summed(distance: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The loss that sums a distance of vectors over teachers.
 
+    Args:
+        distance: of predictions and targets, (B, D) each -> scalar; keyword-only arguments are its options.
 
-def l1(
-    translated: Tokens,
-    teacher_tokens: Tokens,
-    translated_mask: Tokens | None = None,
-    teacher_tokens_mask: Tokens | None = None,
-    student_tokens: Tensor | None = None,
-    student_tokens_mask: Tensor | None = None,
-    *,
-    pool: Pool = "mean",
-) -> Tensor:
-    """Absolute error of the mean tokens, summed over teachers; see `absolute_error` and `pooled`."""
-    pairs = pooled(
-        translated,
-        teacher_tokens,
-        translated_mask,
-        teacher_tokens_mask,
-        student_tokens,
-        student_tokens_mask,
-        pool=pool,
-    )
-    return _sum(absolute_error(x, y) for x, y in pairs)
+    Returns:
+        A function with the arguments of `pooled`, and with the distance's options behind them.
+    """
+    shared, own = inspect.signature(pooled), inspect.signature(distance).parameters
+    options = [argument for argument in own.values() if argument.kind is argument.KEYWORD_ONLY]
 
+    def loss(*values: Any, **chosen: Any) -> Tensor:
+        apart = {option.name: chosen.pop(option.name) for option in options if option.name in chosen}
+        return _sum(distance(x, y, **apart) for x, y in pooled(*values, **chosen))
 
-def cos(
-    translated: Tokens,
-    teacher_tokens: Tokens,
-    translated_mask: Tokens | None = None,
-    teacher_tokens_mask: Tokens | None = None,
-    student_tokens: Tensor | None = None,
-    student_tokens_mask: Tensor | None = None,
-    *,
-    pool: Pool = "mean",
-) -> Tensor:
-    """Cosine distance of the mean tokens, summed over teachers; see `cosine_distance` and `pooled`."""
-    pairs = pooled(
-        translated,
-        teacher_tokens,
-        translated_mask,
-        teacher_tokens_mask,
-        student_tokens,
-        student_tokens_mask,
-        pool=pool,
-    )
-    return _sum(cosine_distance(x, y) for x, y in pairs)
-
-
-def nce(
-    translated: Tokens,
-    teacher_tokens: Tokens,
-    translated_mask: Tokens | None = None,
-    teacher_tokens_mask: Tokens | None = None,
-    student_tokens: Tensor | None = None,
-    student_tokens_mask: Tensor | None = None,
-    *,
-    pool: Pool = "mean",
-    temperature: float = 0.1,
-) -> Tensor:
-    """Contrastive loss of the mean tokens, summed over teachers; see `contrastive` and `pooled`."""
-    pairs = pooled(
-        translated,
-        teacher_tokens,
-        translated_mask,
-        teacher_tokens_mask,
-        student_tokens,
-        student_tokens_mask,
-        pool=pool,
-    )
-    return _sum(contrastive(x, y, temperature=temperature) for x, y in pairs)
-
-
-def vic(
-    translated: Tokens,
-    teacher_tokens: Tokens,
-    translated_mask: Tokens | None = None,
-    teacher_tokens_mask: Tokens | None = None,
-    student_tokens: Tensor | None = None,
-    student_tokens_mask: Tensor | None = None,
-    *,
-    pool: Pool = "mean",
-) -> Tensor:
-    """VICReg of the mean tokens, summed over teachers; see `variance_invariance_covariance`, `pooled`."""
-    pairs = pooled(
-        translated,
-        teacher_tokens,
-        translated_mask,
-        teacher_tokens_mask,
-        student_tokens,
-        student_tokens_mask,
-        pool=pool,
-    )
-    return _sum(variance_invariance_covariance(x, y) for x, y in pairs)
-
-
-def bar(
-    translated: Tokens,
-    teacher_tokens: Tokens,
-    translated_mask: Tokens | None = None,
-    teacher_tokens_mask: Tokens | None = None,
-    student_tokens: Tensor | None = None,
-    student_tokens_mask: Tensor | None = None,
-    *,
-    pool: Pool = "mean",
-    off_diagonal: float = 5e-3,
-) -> Tensor:
-    """Barlow Twins of the mean tokens, summed over teachers; see `cross_correlation` and `pooled`."""
-    pairs = pooled(
-        translated,
-        teacher_tokens,
-        translated_mask,
-        teacher_tokens_mask,
-        student_tokens,
-        student_tokens_mask,
-        pool=pool,
-    )
-    return _sum(cross_correlation(x, y, off_diagonal=off_diagonal) for x, y in pairs)
+    # What tasks and plans read of a function: names of the values, names and types of the options.
+    signature = shared.replace(parameters=[*shared.parameters.values(), *options], return_annotation=Tensor)
+    loss.__signature__ = signature  # type: ignore[attr-defined]
+    loss.__annotations__ = {name: argument.annotation for name, argument in signature.parameters.items()}
+    return loss
 
 
 def _sum(values: Iterable[Tensor]) -> Tensor:
@@ -387,12 +271,12 @@ def spread(projected: Tensor, student_tokens_mask: Tensor | None = None) -> Tens
 
 
 LOSSES: Mapping[str, Callable[..., Tensor]] = {
-    "l2": l2,
-    "l1": l1,
-    "cos": cos,
-    "nce": nce,
-    "vic": vic,
-    "bar": bar,
+    "l2": summed(squared_error),
+    "l1": summed(absolute_error),
+    "cos": summed(cosine_distance),
+    "nce": summed(contrastive),
+    "vic": summed(variance_invariance_covariance),
+    "bar": summed(cross_correlation),
     "classification": classification,
     "teacher_classification": teacher_classification,
     "sparsity": sparsity,

@@ -391,3 +391,19 @@ def sample_shapes(settings: DetectionSettings, model: Any) -> dict[str, Tensor]:
 def with_size(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
     """A stage's data with the model's size of input; what is given wins."""
     return {"size": tuple(model.image_size), **data}
+
+
+def misfits(model: Any, dataset: Any, fields: Any) -> list[str]:
+    """What does not fit between a model and data, one sentence each."""
+    wrong = []
+    if len(dataset.classes) != model.count:
+        wrong.append(
+            f"the data have {len(dataset.classes)} classes, the model {model.count}; set `model: {{classes: "
+            f"{len(dataset.classes)}}}`, and let `pre_predict` and `predict` start anew where a file has another number"
+        )
+    elif not isinstance(model.classes, int) and tuple(model.classes) != tuple(dataset.classes):
+        at = next(i for i, (a, b) in enumerate(zip(model.classes, dataset.classes, strict=True)) if a != b)
+        wrong.append(f"class {at} of the model is {model.classes[at]!r}, of the data {dataset.classes[at]!r}")
+    if tuple(dataset.settings.size) != tuple(model.image_size):
+        wrong.append(f"data.size is {list(dataset.settings.size)}, the model's image_size {list(model.image_size)}")
+    return wrong

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from gradatim.systems.bombkd.parts.tokens import flattened, resample, without_padding
+from gradatim.systems.bombkd.parts.tokens import flattened, to_length, without_padding
 
 BatchStats = Literal["clip", "batch", "running"]
 Converted = tuple[Tensor, Tensor | None]
@@ -250,9 +250,7 @@ class ConvolutionConverter(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Converted:
         """Translate; see the module's docstring."""
-        h = self.bound0(self.norm0(self.proj(flattened(x))), mask)
-        if self.target_len:
-            h, mask = resample(h, self.target_len, mask=mask), None
+        h, mask = to_length(self.bound0(self.norm0(self.proj(flattened(x))), mask), mask, self.target_len)
         h = h + self.dropout(self.bound1(self._convolve(self.norm1(h), mask), mask)) * self.gamma1
         h = h + self.dropout(self.bound2(self.mlp(self.norm2(h)), mask)) * self.gamma2
         return h, mask
@@ -281,7 +279,4 @@ class LinearConverter(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None) -> Converted:
         """Translate; see the module's docstring."""
-        y: Tensor = self.proj(flattened(x))
-        if self.target_len:
-            return resample(y, self.target_len, mask=mask), None
-        return y, mask
+        return to_length(self.proj(flattened(x)), mask, self.target_len)

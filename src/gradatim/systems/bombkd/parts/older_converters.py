@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gradatim.systems.bombkd.parts.tokens import flattened, resample
+from gradatim.systems.bombkd.parts.tokens import flattened, to_length
 
 
 class TokenLearner(nn.Module):
@@ -60,7 +60,7 @@ class OrthogonalConverter(nn.Module):
         # In float32, since the decomposition knows no 16 bits.
         left, _, right = torch.linalg.svd(self.weight.float(), full_matrices=False)
         y = flattened(x) @ (left @ right).T.to(x.dtype)
-        return _to_length(y, mask, self.target_len)
+        return to_length(y, mask, self.target_len)
 
 
 class ResidualConverter(nn.Module):
@@ -83,8 +83,4 @@ class ResidualConverter(nn.Module):
     def forward(self, x: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor | None]:
         """Translate; (B, L, d_in) with valid tokens (B, L) -> (B, L', d_out) and its mask."""
         x = flattened(x)
-        return _to_length(self.mlp(self.norm(x)) + self.skip(x), mask, self.target_len)
-
-
-def _to_length(y: Tensor, mask: Tensor | None, length: int | None) -> tuple[Tensor, Tensor | None]:
-    return (resample(y, length, mask=mask), None) if length else (y, mask)
+        return to_length(self.mlp(self.norm(x)) + self.skip(x), mask, self.target_len)

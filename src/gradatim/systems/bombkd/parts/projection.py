@@ -2,7 +2,6 @@
 
 from typing import Literal
 
-import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -80,17 +79,3 @@ def time_scores(student: Tensor, fused: Tensor, layout: tuple[str, int, int, int
 def frame_scores(scores: Tensor, frames: int) -> Tensor:
     """Scores of time steps (B, T'), interpolated to frames: (B, frames)."""
     return F.interpolate(scores.unsqueeze(1), size=frames, mode="linear").squeeze(1)
-
-
-def frame_labels(mask: Tensor, steps: int) -> Tensor:
-    """Whether each of `steps` evenly spaced frames is abnormal.
-
-    Args:
-        mask: (F,), above 0 where a frame is abnormal.
-        steps: frames to take, first and last included.
-
-    Returns:
-        (steps,) bool.
-    """
-    places = torch.linspace(0, len(mask) - 1, steps, dtype=torch.float64).floor().long()
-    return mask[places] > 0

@@ -39,6 +39,11 @@ def resample(tokens: Tensor, length: int, *, mask: Tensor | None = None, target_
     return low * (1 - share) + high * share
 
 
+def to_length(tokens: Tensor, mask: Tensor | None, length: int | None) -> tuple[Tensor, Tensor | None]:
+    """Sequences of `length` tokens, all of them valid then; without a length tokens and mask as they are."""
+    return (resample(tokens, length, mask=mask), None) if length else (tokens, mask)
+
+
 def _lengths(mask: Tensor | None, batch: int, length: int, device: torch.device) -> Tensor:
     """Valid tokens of each clip, (B,) float32."""
     if mask is None:
