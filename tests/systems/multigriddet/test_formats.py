@@ -469,3 +469,8 @@ def test_classes_are_read_from_a_file_and_must_differ(tmp_path):
     names.write_text("\n")
     with pytest.raises(DataError, match="holds no class"):
         open_data(DetectionSettings(root=path, classes=names), "all")
+
+
+def test_a_yolo_folder_may_lie_below_a_folder_named_images(tmp_path):
+    root = yolo_folder(tmp_path / "images" / "set", {"a": "1 0.5 0.5 0.2 0.2\n"})
+    assert read(root).images[0].classes.tolist() == [1]

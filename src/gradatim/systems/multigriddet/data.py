@@ -3,7 +3,7 @@
 All files are checked before the first is used. Pictures are kept in memory as far as a budget goes.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -29,6 +29,7 @@ from gradatim.systems.multigriddet.example import Boxes
 from gradatim.systems.multigriddet.formats.entry import Role, Wanted
 from gradatim.systems.multigriddet.formats.text import read_classes
 from gradatim.systems.multigriddet.letterbox import Letterbox
+from gradatim.systems.multigriddet.memory import PictureMemory
 from gradatim.systems.multigriddet.pictures import FilePictures, PictureSource, ShapePictures
 from gradatim.systems.multigriddet.shapes import ShapesSettings, square
 
@@ -142,8 +143,7 @@ class DetectionDataset:
         self.chosen = chosen
         self.settings = settings
         self.training = training
-        self._kept: dict[tuple[int, str], Picture] = {}
-        self._room = settings.memory * 2**20
+        self._memory = PictureMemory(settings.memory)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -167,10 +167,6 @@ class DetectionDataset:
 
     def __len__(self) -> int:
         return len(self.chosen)
-
-    def __getstate__(self) -> dict[str, Any]:
-        # A worker process decodes for itself: pictures would be slow to send.
-        return {**self.__dict__, "_kept": {}, "_room": self.settings.memory * 2**20}
 
     def name(self, index: int) -> str:
         """Name of a picture, unique in the data set."""
@@ -266,12 +262,12 @@ class DetectionDataset:
 
     def _letterboxed(self, index: int) -> Picture:
         """The picture in the network's input, from memory if it is there."""
-        return self._from_memory((index, "input"), lambda: self.letterbox(index).picture(self.source_image(index)))
+        return self._memory.get((index, "input"), lambda: self.letterbox(index).picture(self.source_image(index)))
 
     def _stored(self, index: int) -> Stored:
         """A picture for augmentation, from memory if it is there."""
         boxes, classes = self._learned(index)
-        picture = self._from_memory((index, "stored"), lambda: self._no_larger_than_used(self.source_image(index)))
+        picture = self._memory.get((index, "stored"), lambda: self._no_larger_than_used(self.source_image(index)))
         return Stored(picture, self.record(index).size, boxes, classes)
 
     def _no_larger_than_used(self, picture: Picture) -> Picture:
@@ -280,16 +276,6 @@ class DetectionDataset:
         height, width = self.settings.size
         most = (int(height * largest) + 1, int(width * largest) + 1)
         return picture if min(most[0] / picture.shape[0], most[1] / picture.shape[1]) >= 1 else shrunk(picture, most)
-
-    def _from_memory(self, key: tuple[int, str], make: Callable[[], Picture]) -> Picture:
-        """A picture that is made once, as far as the budget goes."""
-        kept = self._kept.get(key)
-        if kept is None:
-            kept = make()
-            if kept.nbytes <= self._room:
-                self._room -= kept.nbytes
-                self._kept[key] = kept
-        return kept
 
 
 def _objects(count: int) -> str:

@@ -120,7 +120,6 @@ def read_xml(path: Path) -> Element:
 def _stems(wanted: Wanted, reading: Reading) -> list[str] | None:
     """Names of the pictures of a split."""
     lists = {path.stem: path for path in sorted((wanted.root / "ImageSets" / "Main").glob("*.txt"))}
-    lists = {name: path for name, path in lists.items() if "_" not in name}
     name = split_for(wanted, list(lists))
     if name is None and wanted.split is None:
         if wanted.role == "validate":
