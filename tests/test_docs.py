@@ -240,7 +240,9 @@ def test_every_command_works(file, place, monkeypatch):
             if program == "gradatim":
                 answer = gradatim(*shortened(words))
                 # What a tiny model of one epoch is asked for may well be answered with no.
-                assert answer.code == 0 or (words[0] == "verify" and not answer.err), f"{block}: gradatim {shlex.join(words)}\n{answer.err}"
+                assert answer.code == 0 or (words[0] == "verify" and not answer.err), (
+                    f"{block}: gradatim {shlex.join(words)}\n{answer.err}"
+                )
             elif program == "make":
                 assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), (block, words)
             else:

@@ -2,7 +2,6 @@
 
 import struct
 
-import h5py
 import numpy as np
 import torch
 from PIL import Image
@@ -10,6 +9,7 @@ from PIL import Image
 from gradatim import run
 from gradatim.find import read_plan_document
 from gradatim.plan import override
+from gradatim.systems.multigriddet.geometry import offset_inverse
 from gradatim.systems.multigriddet.layouts import CONVOLUTIONS, PLACES
 from gradatim.systems.multigriddet.model import PARTS, MultiGridDetSettings
 from gradatim.systems.multigriddet.shapes import ShapesSettings, draw_scene
@@ -57,6 +57,8 @@ def keras_layers(built, *, first=0):
 
 def keras_file(path, built, *, first=0, whole=False, inner=None, suffix=":0"):
     """A legacy weights file, or a whole model; `inner` names the group inside each normalization's."""
+    import h5py
+
     path.parent.mkdir(parents=True, exist_ok=True)
     with h5py.File(path, "w") as file:
         root = file.create_group("model_weights") if whole else file
@@ -77,6 +79,8 @@ def keras3_file(path, built, *, named=True):
     layers = dict(keras_layers(built))
     number = {n: (f"conv2d_{n}" if n else "conv2d") for n in range(len(CONVOLUTIONS))}
     order = [number[n] for n in PLACES] + [f"predict_conv_{n}" for n in (1, 2, 3)]
+    import h5py
+
     with h5py.File(path, "w") as file:
         for kind, names in (
             ("conv2d", order),
@@ -151,3 +155,40 @@ def finished_detector(folder):
     name = "multigriddet/finetune"
     run(override(read_plan_document(name), [*tiny_changes(name), *stages, *loose]), folder / "runs" / "multigriddet-1")
     return folder
+
+
+def detector_run(folder, *changes):
+    """A run that saw shapes for one epoch; it knows the names of its classes from the data."""
+    own = {"blocks": [1, 1, 1, 1, 1], **MODEL}
+    changes = (
+        f"model={own}", f"defaults.data={{root: shapes, shapes: {SHAPES}}}", "stages.all.epochs=1",
+        "defaults.batch_size=3", "stages.all.validate={metric: map50}", *changes,
+    )  # fmt: skip
+    run(override(read_plan_document("multigriddet/shapes"), changes), folder)
+    return folder
+
+
+def raw_of(boxes, classes, size, *, anchors=None, count=3, logit=12.0):
+    """Raw predictions that say these objects and no others, at stride 8; corners in pixels of the input.
+
+    Args:
+        boxes: (N, 4).
+        classes: N numbers.
+        size: (height, width) of the input.
+        anchors: of the three scales.
+        count: number of classes.
+        logit: of what is there; its negative, of what is not.
+    """
+    anchors = anchors or ANCHORS
+    shapes = [(1, size[0] // s, size[1] // s, 5 + len(a) + count) for s, a in zip((32, 16, 8), anchors, strict=True)]
+    raw = [torch.zeros(shape) for shape in shapes]
+    for one in raw:
+        one[..., 4] = -logit
+    for (left, top, right, bottom), label in zip(boxes, classes, strict=True):
+        x, y = (left + right) / 16, (top + bottom) / 16
+        cell = raw[2][0, int(y), int(x)]
+        assert cell[4] < 0, "two objects in one cell"
+        cell[:2] = offset_inverse(torch.tensor([x - int(x), y - int(y)], dtype=torch.float64))
+        cell[2:4] = torch.tensor([(right - left) / anchors[2][0][0], (bottom - top) / anchors[2][0][1]]).log()
+        cell[4], cell[5], cell[5 + len(anchors[2]) + label] = logit, logit, logit
+    return raw

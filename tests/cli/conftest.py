@@ -7,6 +7,7 @@ from gradatim.systems.bombkd.feature_files import export_features
 from systems.bombkd.features import records
 from tiny import authors_files, finished_run
 from tiny_bombkd import clip_files, files_plan, fusion
+from tiny_multigriddet import detector_run, shapes_folder
 
 
 @pytest.fixture(scope="session")
@@ -18,6 +19,8 @@ def prepared(tmp_path_factory):
         finished_run(folder)
     authors_files(folder)
     watched(folder)
+    shapes_folder(folder / "shapes")
+    detector_run(folder / "detector")
     export_features(folder / "features", records(9), dataset="ucf101", split="train")
     return folder
 

@@ -19,6 +19,7 @@ WITH_JSON = {
     "analyze plot": ["features", "-o", "OUT.png"],
     "classify": ["watched", "clips"],
     "convert": ["runs/maefuse-1", "OUT.safetensors"],
+    "detect": ["detector", "shapes/images/val", "-o", "OUT"],
     "evaluate": ["runs/maefuse-1"],
     "features compute": ["maefuse/demo", *sets(*DEMO), "--estimate"],
     "features list": [],
@@ -48,7 +49,7 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 16
+    assert len(COMMANDS) == 17
 
 
 @pytest.mark.parametrize("command", WITH_JSON)

@@ -13,6 +13,8 @@ INVENTORY = {
     "classify": "batch_size device json model top videos",
     "convert": "force json layout model out source system",
     "demo": "folder pairs set",
+    "detect": "across_classes batch_size confidence device formats inputs iol json model most no_pictures original out "
+    "overlap_threshold settings size suppression",
     "evaluate": "base batch_size data data_range device json model out overlap per_image set split target",
     "features compute": "allow device estimate json plan set stage workers",
     "features list": "json",
@@ -37,7 +39,7 @@ def test_the_inventory_of_commands_and_options():
         for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 24
+    assert len(found) == 25
 
 
 def test_every_command_and_option_has_help():

@@ -11,6 +11,7 @@ from gradatim.data.video import (
     frame_count,
     frame_indices,
     read_clip,
+    read_frames,
     verify_video,
     video_facts,
     write_video,
@@ -260,3 +261,28 @@ def test_real_videos_with_sound_are_read(data_root):
         assert clip.std() > 10
         assert np.abs(np.diff(clip.astype(int), axis=0)).mean() > 1
     print(f"{len(files)} real videos read")
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".webm"])
+def test_all_frames_come_one_after_the_other(tmp_path, suffix):
+    path = write_numbered(tmp_path / f"clip{suffix}", 9)
+
+    assert numbers_of(np.stack(list(read_frames(path)))) == list(range(9))
+
+
+def test_frames_of_a_truncated_file_end_with_an_error(tmp_path):
+    path = write_numbered(tmp_path / "clip.avi", 40, size=(64, 96))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size * 7 // 10])
+
+    with pytest.raises(DataError, match="damaged or truncated"):
+        list(read_frames(path))
+
+
+def test_without_an_encoder_for_h264_a_video_is_written_as_mpeg4(tmp_path, monkeypatch):
+    monkeypatch.setattr(av, "codecs_available", av.codecs_available - {"libx264"})
+
+    path = write_numbered(tmp_path / "clip.mp4", 5)
+
+    with av.open(str(path)) as container:
+        assert container.streams.video[0].codec_context.name == "mpeg4"
+    assert video_facts(path).frames == 5

@@ -7,6 +7,7 @@ from gradatim.cli import (
     classify,
     convert,
     demo,
+    detect,
     evaluate,
     features,
     fuse,
@@ -48,6 +49,7 @@ for command in (
     evaluate.evaluate,
     fuse.fuse,
     classify.classify,
+    detect.detect,
 ):
     app.command()(command)
 app.add_typer(features.app, name="features")

@@ -111,6 +111,27 @@ def read_clip(path: Path, indices: Sequence[int] | NDArray[np.int64]) -> Clip:
     return np.stack(found)[np.searchsorted(numbers, wanted)]
 
 
+def read_frames(path: Path) -> Iterator[Picture]:
+    """Every frame of a video file or a folder of pictures, one after the other, each (H, W, 3) uint8, RGB, upright.
+
+    Raises:
+        DataError: the file is missing, empty, damaged, without pictures, or ends before its last frame.
+        MissingExtraError: PyAV is not installed.
+    """
+    if path.is_dir():
+        yield from (read_image(picture) for picture in _pictures(path))
+        return
+    with _opened(path) as container:
+        promised = int(container.streams.video[0].frames)
+        container.streams.video[0].codec_context.thread_count = 1
+        count = 0
+        for frame in container.decode(container.streams.video[0]):
+            count += 1
+            yield _upright(frame)
+    if not count or count + MISCOUNT < promised:
+        raise DataError(f"{path}: ends after {count} frames of {promised}: damaged or truncated.")
+
+
 def video_facts(path: Path) -> VideoFacts:
     """Frames, rate, size and duration of a video file or a folder of pictures; decodes one frame of a file.
 
@@ -146,7 +167,8 @@ def write_video(path: Path, frames: Clip | Iterable[Picture], fps: float, *, qua
     """Write frames as a video of the suffix's kind: whole, or not at all.
 
     Args:
-        path: .mp4, .m4v, .mov and .mkv are written as H.264, .webm as VP9, .avi as MPEG-4.
+        path: .mp4, .m4v, .mov and .mkv are written as H.264 (MPEG-4 where FFmpeg was built without it), .webm as VP9,
+            .avi as MPEG-4.
         frames: (T, H, W, 3) uint8, or its frames one by one, all of one size.
         fps: frames per second.
         quality: 0 is lossless where the codec can, 18 hardly differs from the frames, 51 is worst.
@@ -319,20 +341,27 @@ def _encode(temporary: Path, path: Path, frames: Iterator[Picture], fps: float, 
     if first is None:
         raise DataError(f"{path}: no frame to write.")
     container_format = {"mkv": "matroska", "m4v": "mp4"}.get(suffix[1:], suffix[1:])
+    codec = _codec(av, suffix)
     with av.open(str(temporary), "w", format=container_format) as container:
-        stream = container.add_stream(_CODECS[suffix], rate=Fraction(fps).limit_denominator(1001))
+        stream = container.add_stream(codec, rate=Fraction(fps).limit_denominator(1001))
         stream.height, stream.width = first.shape[:2]
         # Colors are stored at half the size, which H.264 and MPEG-4 can do for even sizes only.
         odd = bool(stream.height % 2 or stream.width % 2)
-        stream.pix_fmt = "yuv444p" if odd and _CODECS[suffix] == "libx264" else "yuv420p"
+        stream.pix_fmt = "yuv444p" if odd and codec == "libx264" else "yuv420p"
         stream.codec_context.thread_count = 1
-        stream.options = _codec_options(_CODECS[suffix], quality)
+        stream.options = _codec_options(codec, quality)
         for picture in _chained(first, frames):
             if picture.shape != first.shape:
                 raise DataError(f"{path}: a frame is {picture.shape}, the first one is {first.shape}.")
             frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(picture), format="rgb24")
             container.mux(stream.encode(frame))
         container.mux(stream.encode(None))
+
+
+def _codec(av: Any, suffix: str) -> str:
+    """The encoder for a suffix; MPEG-4, which every build has, where this one cannot write H.264."""
+    codec = _CODECS[suffix]
+    return "mpeg4" if codec == "libx264" and codec not in av.codecs_available else codec
 
 
 def _chained(first: Picture, others: Iterator[Picture]) -> Iterator[Picture]:
