@@ -33,6 +33,7 @@ PLACES = {
     "transformers": ("systems/bombkd/backbones.py",),
     "av": ("data/video.py", "systems/bombkd/synthetic.py"),
     "sklearn": ("systems/bombkd/",),
+    "faster_coco_eval": ("systems/multigriddet/",),
     "matplotlib": ("report/", "systems/"),
     "tensorboard": ("runs/",),
     "typer": ("cli/",),

@@ -19,7 +19,7 @@ def prepared(tmp_path_factory):
         finished_run(folder)
     authors_files(folder)
     watched(folder)
-    shapes_folder(folder / "shapes")
+    shapes_folder(folder / "boxes")
     detector_run(folder / "detector")
     export_features(folder / "features", records(9), dataset="ucf101", split="train")
     return folder

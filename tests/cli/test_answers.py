@@ -19,7 +19,7 @@ WITH_JSON = {
     "analyze plot": ["features", "-o", "OUT.png"],
     "classify": ["watched", "clips"],
     "convert": ["runs/maefuse-1", "OUT.safetensors"],
-    "detect": ["detector", "shapes/images/val", "-o", "OUT"],
+    "detect": ["detector", "boxes/images/val", "-o", "OUT"],
     "evaluate": ["runs/maefuse-1"],
     "features compute": ["maefuse/demo", *sets(*DEMO), "--estimate"],
     "features list": [],

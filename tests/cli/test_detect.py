@@ -119,10 +119,10 @@ def test_a_keras_file_of_the_original_detects_too(place, mixed, tmp_path):
         (["gone.png", "-o", "OUT"], "gone.png: no such file or folder"),
         (["BAD/text.png", "-o", "OUT"], "text.png: not an image that can be read"),
         (["BAD/zero.png", "-o", "OUT"], "zero.png: the file is empty"),
-        (["shapes/images/val", "-o", "shapes/images/val"], "the inputs lie there"),
-        (["shapes/images/val", "-o", "OUT", "--size", "100"], "multiples of 32; the nearest is 96"),
-        (["shapes/images/val", "-o", "OUT", "--iol"], "take greedy, cluster or soft"),
-        (["shapes/images/val", "-o", "OUT", "--format", "xml"], "unknown format 'xml'"),
+        (["boxes/images/val", "-o", "boxes/images/val"], "the inputs lie there"),
+        (["boxes/images/val", "-o", "OUT", "--size", "100"], "multiples of 32; the nearest is 96"),
+        (["boxes/images/val", "-o", "OUT", "--iol"], "take greedy, cluster or soft"),
+        (["boxes/images/val", "-o", "OUT", "--format", "xml"], "unknown format 'xml'"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, list) else "",
 )
@@ -140,7 +140,7 @@ def test_what_is_wrong_is_said_before_work_starts(words, says, place, tmp_path):
 
 
 def test_a_model_that_is_no_detector_is_refused(place, tmp_path):
-    answer = gradatim("detect", "runs/maefuse-1", "shapes/images/val", "-o", tmp_path / "out")
+    answer = gradatim("detect", "runs/maefuse-1", "boxes/images/val", "-o", tmp_path / "out")
 
     assert answer.code == 1
     assert "is a model of maefuse, not of multigriddet" in answer.err

@@ -15,7 +15,8 @@ INVENTORY = {
     "demo": "folder pairs set",
     "detect": "across_classes batch_size confidence device formats inputs iol json model most no_pictures original out "
     "overlap_threshold settings size suppression",
-    "evaluate": "base batch_size data data_range device json model out overlap per_image set split target",
+    "evaluate": "base batch_size confidence data data_range device json model original out overlap overlap_threshold "
+    "per_image set split suppression target",
     "features compute": "allow device estimate json plan set stage workers",
     "features list": "json",
     "features prune": "json keep",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 
 from gradatim.cli.convert import settings_from
+from gradatim.cli.detect import SUPPRESSION
 from gradatim.cli.output import JSON, show, stderr
 
 if TYPE_CHECKING:
@@ -21,16 +22,29 @@ def evaluate(
     data: list[Path] = typer.Option(
         [], "--data", help="maefuse: folder with vi/ and ir/; default: the pairs that the run held out. Repeatable."
     ),
-    out: Path = typer.Option(None, "--out", "-o", help="Folder for pictures: fused ones, or confusion matrices."),
+    out: Path = typer.Option(None, "--out", "-o", help="Folder for pictures: fused ones, confusion matrices, curves."),
     set_: list[str] = typer.Option(
-        [], "--set", metavar="PATH=VALUE", help="bombkd: other data than the last stage's: data.root=CLIPS. Repeatable."
+        [],
+        "--set",
+        metavar="PATH=VALUE",
+        help="bombkd, multigriddet: other data than the last stage's: data.root=CLIPS. Repeatable.",
     ),
-    split: str = typer.Option("validate", "--split", help="bombkd: validate, train, or all."),
-    batch_size: int = typer.Option(8, "--batch-size", min=1, help="bombkd: clips at once."),
+    split: str = typer.Option("validate", "--split", help="bombkd, multigriddet: validate, train, or all."),
+    batch_size: int = typer.Option(8, "--batch-size", min=1, help="bombkd, multigriddet: clips or pictures at once."),
     overlap: float = typer.Option(0.5, "--overlap", min=0, max=0.9, help="As for `gradatim fuse`."),
     per_image: bool = typer.Option(False, "--per-image", help="Also a row for every picture."),
     data_range: float = typer.Option(255, "--data-range", help="Of SSIM; 2 for comparison with older papers."),
     base: float = typer.Option(2.718281828459045, "--base", help="Of the logarithm in MI."),
+    confidence: float = typer.Option(
+        0.001, "--confidence", min=0, max=1, help="multigriddet: least score; average precision needs low ones too."
+    ),
+    suppression: SUPPRESSION = typer.Option("diou", "--suppression", help="multigriddet: as for `gradatim detect`."),
+    overlap_threshold: float = typer.Option(
+        0.45, "--overlap-threshold", min=0, max=1, help="multigriddet: as for `gradatim detect`."
+    ),
+    original: bool = typer.Option(
+        False, "--original", help="multigriddet: detect as the published program does, 500 objects a picture."
+    ),
     device: str = typer.Option(None, "--device", help="cpu or cuda:0; default: a GPU where there is one."),
     model: list[str] = typer.Option(
         [], "--model", metavar="NAME=VALUE", help="A setting that a foreign checkpoint does not tell."
@@ -41,9 +55,29 @@ def evaluate(
 
     maefuse: EN SD SF AG MI MSE PSNR CC SCD VIF Qabf SSIM, with the pixel average and maximum beside them.
     bombkd: top-1, top-5, each class, confusion matrix, gates, parameters, latency, with the student alone beside it;
-    AUC of anomaly scores. Example: gradatim evaluate runs/maefuse-1, or: gradatim evaluate fused --data pairs
+    AUC of anomaly scores. multigriddet: COCO's twelve figures, VOC's, the published program's, each class, curves,
+    confusion matrix, best threshold; in the pixels of the pictures. Example: gradatim evaluate runs/maefuse-1, or:
+    gradatim evaluate fused --data pairs, or: gradatim evaluate model5.h5 --set data.root=coco -o figures
     """
-    if _system_of(target) == "bombkd":
+    system = _system_of(target)
+    if system == "multigriddet":
+        from gradatim.cli.evaluating_boxes import evaluate_boxes
+        from gradatim.systems.multigriddet.predict import Search
+
+        search = Search(
+            confidence=confidence,
+            suppression=suppression,
+            threshold=overlap_threshold,
+            by_class=not original or suppression == "wbf",
+            most=500 if original else 100,
+            original=original,
+        )
+        evaluate_boxes(
+            target, set_, split=split, search=search, settings=settings_from(model), out=out, batch_size=batch_size,
+            device=device, json=json,
+        )  # fmt: skip
+        return
+    if system == "bombkd":
         from gradatim.cli.evaluating_clips import evaluate_clips
 
         evaluate_clips(target, set_, split=split, out=out, batch_size=batch_size, device=device, json=json)
@@ -60,15 +94,18 @@ def evaluate(
 
 
 def _system_of(target: Path) -> str:
-    """The system of a run, or of a file that gradatim wrote."""
+    """The system of a run, of a file that gradatim wrote, or of a foreign detector."""
     if (target / "plan.yaml").is_file():
         from gradatim.find import read_plan_document
 
         return str(read_plan_document(str(target)).tree.get("system"))
     if target.is_file():
-        from gradatim.weights import header_of, read_weights
+        from gradatim.systems.multigriddet.layouts import LAYOUTS
+        from gradatim.weights import header_of, read_weights, recognised
 
-        return str(header_of(read_weights(target)).get("system", "maefuse"))
+        weights = read_weights(target)
+        foreign = "maefuse" if header_of(weights) or not recognised(weights, LAYOUTS) else "multigriddet"
+        return str(header_of(weights).get("system", foreign))
     return "maefuse"
 
 

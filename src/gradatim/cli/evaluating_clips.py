@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import typer
 
+from gradatim.cli.evaluation_data import data_of, settings_read
 from gradatim.cli.output import show, show_json, stderr
 
 if TYPE_CHECKING:
     from gradatim.systems.bombkd.evaluate import Accuracy, Anomalies
+
+_EXAMPLE = "--set data.dataset=folders --set data.root=CLIPS"
 
 
 def evaluate_clips(
@@ -66,31 +69,11 @@ def evaluate_clips(
 
 def _data(target: Path, loaded: Any, changes: list[str], split: str) -> Any:
     """The clips of a run's last stage, or those that `--set data.NAME=VALUE` describes."""
-    from gradatim.errors import DataError, PlanError
-    from gradatim.find import read_plan_document
     from gradatim.systems.bombkd.data import Split
     from gradatim.systems.bombkd.samples import SampleSettings, open_samples, with_views
 
-    if split not in ("validate", "train", "all"):
-        raise PlanError(f"--split {split}: choose validate, train or all")
-    wrong = [change for change in changes if not change.startswith("data.") or "=" not in change]
-    if wrong:
-        raise PlanError(f"--set {wrong[0]}: write data.NAME=VALUE")
-    if (target / "plan.yaml").is_file():
-        from gradatim.engine.run import checked_plan
-
-        plan, _, _ = checked_plan(read_plan_document(str(target)))
-        data = dict(plan.stages[-1].data)
-    elif changes:
-        data = {}
-    else:
-        raise DataError(f"{target}: a file knows no data; say --set data.dataset=folders --set data.root=CLIPS")
-    if changes:
-        from gradatim.plan import Document, override
-
-        tree = {"data": {name: value for name, value in data.items() if value is not None}}
-        data = dict(override(Document(name="data", tree=tree), changes).tree["data"])
-    settings = SampleSettings.model_validate(with_views(loaded.settings, data))
+    data = data_of(target, changes, split=split, example=_EXAMPLE)
+    settings = settings_read(SampleSettings, dict(with_views(loaded.settings, data)))
     return open_samples(settings, cast(Split, split))
 
 
