@@ -60,7 +60,7 @@ def gradatim(*arguments):
 def worked(*arguments):
     """Run a command that must succeed."""
     answer = gradatim(*arguments)
-    assert answer.code == 0, answer.err
+    assert answer.code == 0, answer.err or answer.out
     return answer
 
 
