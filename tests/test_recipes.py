@@ -9,9 +9,8 @@ from gradatim.plan import override
 from systems.bombkd.trees import TREES
 from tiny import MODEL, authors_files, scenes, sets
 from tiny_bombkd import tiny_changes
-from tiny_multigriddet import MODEL as DETECTOR
-from tiny_multigriddet import keras_file, shapes_folder
-from tiny_multigriddet import parts as detector_parts
+from tiny_multigriddet import detector_files
+from tiny_multigriddet import tiny_changes as detector_changes
 
 RECIPES = [f"{name}/{recipe}" for name in system_names() for recipe in find_system(name).recipes]
 MODES = [name for name in RECIPES if name.startswith("maefuse/train_")]
@@ -29,10 +28,7 @@ def place(tmp_path_factory):
     authors_files(folder)
     for name, dataset in DATA.items():
         TREES[dataset](folder / "data" / name)
-    shapes_folder(folder / "detector" / "data")
-    built = detector_parts()
-    keras_file(folder / "model5.h5", built, whole=True)
-    keras_file(folder / "darknet53.h5", {"backbone": built["backbone"]}, first=1)
+    detector_files(folder)
     return folder
 
 
@@ -43,17 +39,6 @@ def changes(name):
     return tiny_changes(name) if name in VIDEO else picture_changes(name)
 
 
-def detector_changes(name):
-    """A detector of a few channels on drawn shapes, or on such pictures as files."""
-    classes = "circle, square, triangle"
-    model = str({**DETECTOR, "classes": 3}).replace("'", "")
-    if name == "multigriddet/shapes":
-        own = [f"defaults.data.shapes={{count: 6, validate_count: 2, size: 64, classes: [{classes}]}}"]
-    else:
-        own = ["defaults.data.root=detector/data", "defaults.accumulate=1"]
-    return [f"model={model}", "defaults.batch_size=2", *own]
-
-
 def picture_changes(name):
     """Small transformers; the modes start from the authors' files, which ask for the authors' attention."""
     model = {**MODEL, **({"attention_axis": "batch"} if name in MODES else {})}
@@ -62,12 +47,12 @@ def picture_changes(name):
 
 
 def test_the_recipes_that_there_are():
-    assert len(RECIPES) == 21
+    assert len(RECIPES) == 22
     assert len(MODES) == 9
     assert {name for name in RECIPES if name not in MODES} == {
         "maefuse/demo", "maefuse/small", "maefuse/paper", "bombkd/motion", "bombkd/converters", "bombkd/fusion",
         "bombkd/paper", "bombkd/vad", "bombkd/probe", "multigriddet/finetune", "multigriddet/from_backbone",
-        "multigriddet/shapes",
+        "multigriddet/shapes", "multigriddet/coco128-small",
     }  # fmt: skip
 
 

@@ -127,6 +127,36 @@ def shapes_folder(folder, **changes):
     return folder
 
 
+def detector_files(folder):
+    """Pictures in `photos`, and files under the names that the recipes give them."""
+    shapes_folder(folder / "photos")
+    built = parts()
+    keras_file(folder / "model5.h5", built, whole=True)
+    keras_file(folder / "darknet53.h5", {"backbone": built["backbone"]}, first=1)
+    return folder
+
+
+def tiny_changes(name):
+    """What makes a recipe tiny: few channels on drawn shapes, or on the pictures of `detector_files`."""
+    model = str({**MODEL, "classes": 3}).replace("'", "")
+    if name == "multigriddet/shapes":
+        classes = ", ".join(CLASSES)
+        own = [f"defaults.data.shapes={{count: 6, validate_count: 2, size: 64, classes: [{classes}]}}"]
+    else:
+        own = ["defaults.data.root=photos"]
+        own += [] if name.endswith("small") else ["defaults.accumulate=1"]
+    return [f"model={model}", "defaults.batch_size=2", *own]
+
+
+def finished_detector(folder):
+    """A finished run in `runs/multigriddet-1`."""
+    stages = [f"stages.{name}.epochs=1" for name in ("heads", "neck", "all")]
+    loose = [f"stages.{name}.guards={{}}" for name in ("heads", "neck", "all")]
+    name = "multigriddet/finetune"
+    run(override(read_plan_document(name), [*tiny_changes(name), *stages, *loose]), folder / "runs" / "multigriddet-1")
+    return folder
+
+
 def detector_run(folder, *changes):
     """A run that saw shapes for one epoch; it knows the names of its classes from the data."""
     own = {"blocks": [1, 1, 1, 1, 1], **MODEL}

@@ -140,8 +140,54 @@ def shapes() -> Plan:
     )
 
 
+_COCO_SMALL = {
+    "classes": 80,
+    "image_size": 256,
+    "width": 0.25,
+    "depth": 0.25,
+    "anchors": [
+        [[200, 160], [110, 170], [120, 80]],
+        [[55, 80], [70, 40], [36, 45]],
+        [[24, 24], [14, 18], [8, 10]],
+    ],
+}
+
+
+def coco128_small() -> Plan:
+    """All levels on a few photographs: a narrow detector from nothing, then opened again from the heads down.
+
+    128 pictures are learned, not understood: what is found in others tells how far that is from detection.
+    """
+    return Plan(
+        system="multigriddet",
+        model=_COCO_SMALL,
+        defaults=StageDefaults(
+            data={"root": "coco128"},
+            losses=dict(SCALES_OF_LOSSES),
+            batch_size=8,
+            validation={"metric": "map50", "every": 50, "keep": "last"},
+        ),
+        stages=(
+            Stage(
+                name="learn",
+                task="detect",
+                init=dict.fromkeys(PARTS, "fresh"),
+                train=PARTS,
+                lr=3e-3,
+                schedule={"one_cycle": {}},
+                epochs=150,
+                clip=10.0,
+            ),
+            Stage(name="heads", task="detect", train=PARTS[3:], lr=1e-4, epochs=4, guards=_guards(0.3, *PARTS[3:])),
+            Stage(name="neck", task="detect", train=PARTS[1:], lr=5e-5, epochs=4, guards=_guards(0.3, *PARTS[1:])),
+            Stage(name="all", task="detect", train=PARTS, lr=3e-5, epochs=4, guards=_guards(0.5, *PARTS)),
+        ),
+    )
+
+
 RECIPES: Mapping[str, Callable[[], Plan]] = {
     "finetune": finetune,
     "from_backbone": from_backbone,
     "shapes": shapes,
+    "coco128-small": coco128_small,
 }
