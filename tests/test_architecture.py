@@ -33,6 +33,8 @@ PLACES = {
     "transformers": ("systems/bombkd/backbones.py",),
     "av": ("data/video.py", "systems/bombkd/synthetic.py"),
     "sklearn": ("systems/bombkd/",),
+    "onnx": ("systems/multigriddet/export.py",),
+    "onnxruntime": ("systems/multigriddet/export.py",),
     "faster_coco_eval": ("systems/multigriddet/",),
     "matplotlib": ("report/", "systems/"),
     "tensorboard": ("runs/",),

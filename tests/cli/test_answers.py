@@ -21,6 +21,7 @@ WITH_JSON = {
     "convert": ["runs/maefuse-1", "OUT.safetensors"],
     "detect": ["detector", "boxes/images/val", "-o", "OUT"],
     "evaluate": ["runs/maefuse-1"],
+    "export": ["detector", "--onnx", "-o", "OUT.onnx"],
     "features compute": ["maefuse/demo", *sets(*DEMO), "--estimate"],
     "features list": [],
     "features prune": ["--keep", "1GB"],
@@ -49,7 +50,7 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 17
+    assert len(COMMANDS) == 18
 
 
 @pytest.mark.parametrize("command", WITH_JSON)

@@ -59,7 +59,10 @@ def test_options_change_what_counts(place):
     assert detections("--confidence", 0.9) < usual
     assert detections("--overlap-threshold", 0.05) < usual
     assert detections("--suppression", "none") >= usual
-    assert detections("--original", "--overlap-threshold", 0.05) < detections("--overlap-threshold", 0.05)
+    assert detections("--original") == detections("--original", "--confidence", 0.1) < usual
+    assert detections("--original", "--confidence", 0.001, "--overlap-threshold", 0.05) < detections(
+        "--overlap-threshold", 0.05
+    )
 
 
 def test_a_keras_file_is_known_as_a_detector(place, tmp_path):

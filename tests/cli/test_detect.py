@@ -113,6 +113,14 @@ def test_a_keras_file_of_the_original_detects_too(place, mixed, tmp_path):
     assert found["pictures"]["wide.png"]["objects"]
 
 
+def test_a_converted_run_keeps_the_names_of_its_classes(place, mixed, tmp_path):
+    worked("convert", RUN, tmp_path / "one.safetensors")
+
+    worked("detect", tmp_path / "one.safetensors", mixed / "wide.png", "-o", tmp_path / "out", "--no-pictures")
+
+    assert json.loads((tmp_path / "out/detections.json").read_text())["classes"] == list(CLASSES)
+
+
 @pytest.mark.parametrize(
     ("words", "says"),
     [

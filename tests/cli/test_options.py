@@ -17,6 +17,7 @@ INVENTORY = {
     "overlap_threshold settings size suppression",
     "evaluate": "base batch_size confidence data data_range device json model original out overlap overlap_threshold "
     "per_image set split suppression target",
+    "export": "force json model onnx out raw settings size",
     "features compute": "allow device estimate json plan set stage workers",
     "features list": "json",
     "features prune": "json keep",
@@ -40,7 +41,7 @@ def test_the_inventory_of_commands_and_options():
         for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 25
+    assert len(found) == 26
 
 
 def test_every_command_and_option_has_help():

@@ -89,7 +89,7 @@ def test_a_guard_that_fires_is_told_on_the_terminal_in_the_status_and_in_the_rep
 
     assert answer.code == 1
     assert "! guard drift: part 'decoder' has drifted" in answer.err
-    assert "change `guards.drift`, or lower `lr`" in answer.err.replace("\n", " ")
+    assert "lower `lr`, train fewer parts first, or change `guards.drift`" in answer.err.replace("\n", " ")
     status = worked("status", "runs/maefuse-1", "--json").json
     assert status["state"] == "stopped"
     assert "has drifted" in status["stages"][2]["guards"]

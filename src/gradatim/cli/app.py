@@ -9,6 +9,7 @@ from gradatim.cli import (
     demo,
     detect,
     evaluate,
+    export,
     features,
     fuse,
     inspect,
@@ -50,6 +51,7 @@ for command in (
     fuse.fuse,
     classify.classify,
     detect.detect,
+    export.export,
 ):
     app.command()(command)
 app.add_typer(features.app, name="features")

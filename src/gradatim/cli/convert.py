@@ -30,7 +30,12 @@ def convert(
         raise PlanError(f"{out} exists; choose another name, or say --force")
     loaded = load_model(source, system=system, layout=layout, settings=settings_from(model))
     lineage = {name: one.to_json() for name, one in loaded.lineage.items()}
-    header = {"system": loaded.system.name, "model": loaded.settings.model_dump(mode="json"), "lineage": lineage}
+    header = {
+        "system": loaded.system.name,
+        "model": loaded.settings.model_dump(mode="json"),
+        "lineage": lineage,
+        "classes": list(loaded.classes),
+    }
     write_weights(out, {name: part.state_dict() for name, part in loaded.parts.items()}, header)
     told = {"out": str(out), "parts": {name: one["digest"] for name, one in lineage.items()}, "model": header["model"]}
     if json:

@@ -36,7 +36,11 @@ def evaluate(
     data_range: float = typer.Option(255, "--data-range", help="Of SSIM; 2 for comparison with older papers."),
     base: float = typer.Option(2.718281828459045, "--base", help="Of the logarithm in MI."),
     confidence: float = typer.Option(
-        0.001, "--confidence", min=0, max=1, help="multigriddet: least score; average precision needs low ones too."
+        None,
+        "--confidence",
+        min=0,
+        max=1,
+        help="multigriddet: least score; default: 0.001, since precision is measured at low ones too; 0.1 with --original.",
     ),
     suppression: SUPPRESSION = typer.Option("diou", "--suppression", help="multigriddet: as for `gradatim detect`."),
     overlap_threshold: float = typer.Option(
@@ -65,7 +69,7 @@ def evaluate(
         from gradatim.systems.multigriddet.predict import Search
 
         search = Search(
-            confidence=confidence,
+            confidence=confidence if confidence is not None else 0.1 if original else 0.001,
             suppression=suppression,
             threshold=overlap_threshold,
             by_class=not original or suppression == "wbf",

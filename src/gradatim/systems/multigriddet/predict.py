@@ -35,7 +35,8 @@ Compute = Callable[[str, Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
 Doubles = Suppression | Literal["wbf"]
 DOUBLES: tuple[Doubles, ...] = (*SUPPRESSIONS, "wbf")
 PARTS = ("backbone", "neck", "pre_predict", "predict")
-_CANDIDATES = 1000
+_CANDIDATES, _ORIGINAL_CANDIDATES = 1000, 4000
+"""The published detector compares all; of more than this, the matrix of overlaps would fill the memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ class Search:
         by_class: boxes of different classes leave each other alone.
         most: objects of a picture, the best ones.
         original: as the published detector does: the picture's place in the input is reckoned with rounded sides,
-            there is no limit of candidates, and corners are whole pixels.
+            more candidates are compared, and corners are whole pixels.
     """
 
     confidence: float = 0.5
@@ -146,8 +147,8 @@ def _of_picture(
     relative: Tensor, scores: Tensor, classes: Tensor, pixels: tuple[int, int], source: tuple[int, int], search: Search
 ) -> Detections:
     scores, order = scores.sort(descending=True, stable=True)
-    count = int((scores >= search.confidence).sum())
-    count = count if search.original else min(count, _CANDIDATES)
+    limit = _ORIGINAL_CANDIDATES if search.original else _CANDIDATES
+    count = min(int((scores >= search.confidence).sum()), limit)
     scores, order = scores[:count], order[:count]
     # In double precision, so that a box comes back to where it was in large pictures too.
     back = from_letterbox(relative[order].double(), pixels, source, rounded=search.original)
