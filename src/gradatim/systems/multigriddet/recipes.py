@@ -175,7 +175,7 @@ def coco128_small() -> Plan:
                 train=PARTS,
                 lr=3e-3,
                 schedule={"one_cycle": {}},
-                epochs=150,
+                epochs=100,
                 clip=10.0,
             ),
             Stage(name="heads", task="detect", train=PARTS[3:], lr=1e-4, epochs=4, guards=_guards(0.3, *PARTS[3:])),
