@@ -40,7 +40,7 @@ def evaluate(
         "--confidence",
         min=0,
         max=1,
-        help="multigriddet: least score; default: 0.001, as precision is measured at low ones too; 0.1 with --original.",
+        help="multigriddet: least score; default: 0.001, since low ones count too; 0.1 with --original.",
     ),
     suppression: SUPPRESSION = typer.Option("diou", "--suppression", help="multigriddet: as for `gradatim detect`."),
     overlap_threshold: float = typer.Option(
