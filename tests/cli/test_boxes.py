@@ -98,3 +98,19 @@ def test_what_does_not_fit_is_one_message(words, says, place):
     assert says in answer.err
     assert "Traceback" not in answer.err
     assert not answer.out
+
+
+@pytest.mark.parametrize(
+    ("run", "words", "told"),
+    [
+        (RUN, ["--data-range", "2"], "this is a model of multigriddet: --data-range is for maefuse"),
+        (RUN, ["--overlap", "0.5", "--per-image"], "--overlap is for maefuse; --per-image is for maefuse"),
+        ("runs/maefuse-1", ["--split", "all"], "--split is for bombkd, multigriddet"),
+        ("runs/maefuse-1", ["--set", "data.root=x", "--original"], "--original is for multigriddet; --set is for"),
+    ],
+)
+def test_options_of_another_system_are_refused(run, words, told, place):
+    answer = gradatim("evaluate", run, *words)
+
+    assert answer.code == 2
+    assert told in " ".join(answer.err.replace("│", " ").split())

@@ -15,7 +15,18 @@ if TYPE_CHECKING:
     from gradatim.systems.maefuse.evaluate import Evaluation
 
 
+_OPTIONS = {
+    "maefuse": ("data", "overlap", "per_image", "data_range", "base", "model"),
+    "bombkd": ("set_", "split", "batch_size"),
+    "multigriddet": (
+        "set_", "split", "batch_size", "confidence", "suppression", "overlap_threshold", "original", "model",
+    ),
+}  # fmt: skip
+"""Options that a system's evaluation reads, beside those that all do."""
+
+
 def evaluate(
+    context: typer.Context,
     target: Path = typer.Argument(
         ..., metavar="RUN|FILE|FOLDER", help="A run, a file with a model, or a folder of fused pictures."
     ),
@@ -64,6 +75,7 @@ def evaluate(
     gradatim evaluate fused --data pairs, or: gradatim evaluate model5.h5 --set data.root=coco -o figures
     """
     system = _system_of(target)
+    _refuse_others(context, system)
     if system == "multigriddet":
         from gradatim.cli.evaluating_boxes import evaluate_boxes
         from gradatim.systems.multigriddet.predict import Search
@@ -95,6 +107,20 @@ def evaluate(
         show_means(found)
         if per_image:
             _show_rows(found)
+
+
+def _refuse_others(context: typer.Context, system: str) -> None:
+    """Refuse options that were given and that this system's evaluation does not read."""
+    own = _OPTIONS.get(system, ())
+    others = {name for names in _OPTIONS.values() for name in names} - set(own)
+    wrong = []
+    for name in sorted(others):
+        source = context.get_parameter_source(name)
+        if source is not None and source.name == "COMMANDLINE":
+            whose = ", ".join(other for other, names in _OPTIONS.items() if name in names)
+            wrong.append(f"--{name.rstrip('_').replace('_', '-')} is for {whose}")
+    if wrong:
+        raise typer.BadParameter(f"this is a model of {system}: {'; '.join(wrong)}")
 
 
 def _system_of(target: Path) -> str:
