@@ -94,8 +94,8 @@ def test_wrong_shapes_are_named_with_both_and_sizes_are_the_remedy():
         "linear.weight: file has (8, 8), part needs (4, 4)",
         "linear.bias: file has (8,), part needs (4,)",
         "kept as built (allow_missing) (1): pos",
-        "remedy: set the plan's `model` to the sizes that the file was trained with",
-        "or say `reinitialise: ['.*']` in the source of a part whose layers shall be fresh where they differ",
+        "remedy: set the plan's `model` to the sizes that the file was trained with; or, for layers that shall start "
+        "fresh where they differ, say `reinitialise: ['.*']`",
     ]
 
 
