@@ -396,9 +396,9 @@ def _remedies(
     if any("pos" in name for account in accounts for name, _, _ in account.wrong_shape):
         result.append("remedy: `resize: position` fits tables of positions to the part's grid")
     elif any(account.wrong_shape for account in accounts):
-        result.append("remedy: set the plan's `model` to the sizes that the file was trained with")
         result.append(
-            "or say `reinitialise: ['.*']` in the source of a part whose layers shall be fresh where they differ"
+            "remedy: set the plan's `model` to the sizes that the file was trained with; or, for layers that shall "
+            "start fresh where they differ, say `reinitialise: ['.*']`"
         )
     return result
 

@@ -229,7 +229,8 @@ def test_two_wrong_files_are_told_in_one_message(folder, tmp_path):
         run(Plan.model_validate({"system": "maefuse", "model": MODEL, "stages": [stage]}), tmp_path / "out")
 
     assert str(error.value).split("\n") == [
-        f"stage 'joint': {tmp_path}/a.pth: not a file of weights (safetensors, npz, keras, darknet, torch): an empty file",
+        f"stage 'joint': {tmp_path}/a.pth: not a file of weights (safetensors, npz, keras, darknet, torch): "
+        "an empty file",
         f"stage 'joint': {tmp_path}/b.pth: no such file",
     ]
 
