@@ -7,7 +7,7 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from annotated import picture, yolo_folder
+from annotated import brought_back, picture, yolo_folder
 from gradatim.data.batches import plain_batches
 from gradatim.data.image import read_image
 from gradatim.errors import DataError
@@ -45,21 +45,21 @@ def test_boxes_follow_the_pixels_of_a_letterbox_and_its_inverse_brings_them_back
         shown = box.picture(np.full((*source, 3), 255, np.uint8))
         rows, columns = np.flatnonzero((shown == 255).all(-1).any(1)), np.flatnonzero((shown == 255).all(-1).any(0))
         assert whole.tolist() == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        np.testing.assert_allclose(box.inverse(box.boxes(boxes)), boxes, atol=1e-9)
+        np.testing.assert_allclose(brought_back(box.boxes(boxes), box), boxes, atol=1e-9)
 
 
 def test_the_originals_inverse_rounds_sides_and_halves_exactly():
     box = Letterbox((37, 53), (96, 96))
     # new = round(37 * 96 / 53) = 67 rows, 96 columns; offset (96 - 67) / 2 = 14.5.
     np.testing.assert_allclose(
-        box.original_inverse(np.array([[0, 14.5, 96, 81.5], [48, 48, 60, 70]])),
+        brought_back([[0, 14.5, 96, 81.5], [48, 48, 60, 70]], box, published=True),
         [[0, 0, 53, 37], [26.5, 18.5, 33.125, 30.649254]],
         atol=1e-6,
     )
     # 29 * 96 / 53 = 52.5 rows are rounded to 53, where the letterbox cuts them to 52.
     box = Letterbox((29, 53), (96, 96))
-    np.testing.assert_allclose(box.original_inverse(np.array([[0, 21.5, 96, 74.5]])), [[0, 0, 53, 29]], atol=1e-6)
-    np.testing.assert_allclose(box.inverse(np.array([[0.0, 22, 96, 74]])), [[0, 0, 53, 29]], atol=1e-6)
+    np.testing.assert_allclose(brought_back([[0, 21.5, 96, 74.5]], box, published=True), [[0, 0, 53, 29]], atol=1e-6)
+    np.testing.assert_allclose(brought_back([[0.0, 22, 96, 74]], box), [[0, 0, 53, 29]], atol=1e-6)
 
 
 def test_an_extremely_long_picture_keeps_at_least_one_row():
