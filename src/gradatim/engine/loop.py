@@ -290,11 +290,7 @@ class Loop:
         self._observe("step", **event)
         self.state.start_interval()
         if self.state.spike is not None:
-            named = [f"{d.turn.name}.{n}" if len(self.state.drivers) > 1 else n
-                     for d in self.state.drivers for n, _, _ in d.turn.losses]  # fmt: skip
-            weights = [weight for d in self.state.drivers for _, weight, _ in d.turn.losses]
-            total = sum(weight * terms[name] for name, weight in zip(named, weights, strict=True))
-            trouble = self.state.spike.judge(total)
+            trouble = self.state.spike.judge(self.work.stage.total(terms))
             if trouble is not None:
                 return trouble
         return self._in_band(terms, "start")

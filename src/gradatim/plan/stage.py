@@ -317,3 +317,19 @@ class Stage(StageDefaults):
     def loss_names(self) -> tuple[str, ...]:
         """Losses of all updates, in order."""
         return tuple(dict.fromkeys(name for update in self.trainings().values() for name in update.losses))
+
+    def total(self, terms: Mapping[str, float]) -> float:
+        """Weighted sum of the loss terms of all updates.
+
+        Args:
+            terms: by loss; or by `update.loss`, where several updates measured it for themselves.
+        """
+
+        def term(update: str, name: str) -> float:
+            return terms[f"{update}.{name}" if f"{update}.{name}" in terms else name]
+
+        return sum(
+            weight * term(update, name)
+            for update, training in self.trainings().items()
+            for name, weight in training.losses.items()
+        )
