@@ -231,6 +231,11 @@ class DetectionDataset:
             notes.append(f"Not learned: {_objects(difficult)} marked as difficult (learn_difficult: false).")
         return notes
 
+    @property
+    def draws_batches(self) -> bool:
+        """Whether `together` changes batches."""
+        return self.training and self.settings.sizes is not None
+
     def together(self, batch: dict[str, Tensor], random: np.random.Generator) -> dict[str, Tensor]:
         """Resize a whole training batch to a size that is drawn, its boxes too; `sizes` says which.
 
@@ -238,8 +243,9 @@ class DetectionDataset:
             batch: `image` (B, 3, H, W), `boxes` (B, N, 5), or one of them; other values pass unchanged.
             random: the source of the choice.
         """
-        if not self.training or self.settings.sizes is None:
+        if not self.draws_batches:
             return batch
+        assert self.settings.sizes is not None
         low, high = self.settings.sizes
         longer = STEP * int(random.integers(low // STEP, high // STEP + 1))
         own = self.settings.size
@@ -257,7 +263,7 @@ class DetectionDataset:
     def _learned(self, index: int) -> tuple[Boxes, NDArray[np.int64]]:
         """Boxes in the picture's pixels and classes of the objects that are learned."""
         record = self.record(index)
-        keep = ~record.crowd if self.settings.learn_difficult else ~(record.crowd | record.difficult)
+        keep = ~record.crowd if self.settings.learn_difficult else ~record.ignored
         return record.boxes[keep], record.classes[keep]
 
     def _letterboxed(self, index: int) -> Picture:
