@@ -19,6 +19,7 @@ from gradatim.data.random import keyed_seed
 from gradatim.engine.device import Place, precision_of
 from gradatim.engine.feed import Feed
 from gradatim.engine.judge import Judgement
+from gradatim.engine.lengthen import OpenedTooEarlyError
 from gradatim.engine.module import Computation, only_learns
 from gradatim.engine.state import Driver, LoopState, build_driver, trained_modules
 from gradatim.errors import GuardError
@@ -352,6 +353,8 @@ class Loop:
             message=trouble.message,
         )
         self.work.keep(self.state.snapshot(), True)
+        if self.work.stage.guards.then == "lengthen":
+            raise OpenedTooEarlyError(self.work.stage.name, trouble.message)
         raise GuardError(
             f"stage {self.work.stage.name!r}, step {self.state.counters.step}: {trouble.message}. The weights before "
             f"this stage are untouched, and the state of this step is kept; lower `lr`, train fewer parts first, or "

@@ -178,8 +178,9 @@ class Guards(Settings):
         loss_band: largest relative change of any loss term from its value at the stage's start, either way; see `Band`.
         spike: factor by which the total loss between two logs may exceed the lowest that was seen before.
         drift: largest relative L2 distance of a part's weights from where the stage began.
-        then: what follows when `loss_band`, `spike` or `drift` is broken: `stop`; or `lower_lr`, back to the last good
-            state with half the learning rate, three times at most.
+        then: what follows when `loss_band`, `spike` or `drift` is broken: `stop`; `lower_lr`, back to the last good
+            state with half the learning rate; or `lengthen`, the stage before this one is carried on for its own time
+            once more, and this one begins anew. Both three times at most.
         nonfinite: on a loss or weight that is not finite, go back to the last good state with half the
             learning rate (three times at most), or stop at once.
     """
@@ -188,7 +189,7 @@ class Guards(Settings):
     loss_band: Band | None = None
     spike: Annotated[float, Field(gt=1)] | None = None
     drift: Mapping[str, PositiveFloat] = {}
-    then: Literal["stop", "lower_lr"] = "stop"
+    then: Literal["stop", "lower_lr", "lengthen"] = "stop"
     nonfinite: Literal["rollback", "stop"] = "rollback"
 
 

@@ -27,6 +27,11 @@ class RunFolder:
         return self.path / "plan.yaml"
 
     @property
+    def asked(self) -> Path:
+        """The plan that was asked for, where stages were made longer since; `plan` has them."""
+        return self.path / "plan-as-asked.yaml"
+
+    @property
     def record(self) -> Path:
         """Environment, command and state."""
         return self.path / "run.json"
