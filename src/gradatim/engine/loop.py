@@ -92,7 +92,7 @@ class Loop:
         stage, order = work.stage, order_of(work.stage, work.seed, len(work.dataset), work.place)
         self.work = work
         self.order = order
-        self.steps_per_epoch = -(-order.per_epoch // stage.accumulate)
+        self.steps_per_epoch = -(-order.per_epoch // stage.passes)
         self.total_steps = stage.steps or self.steps_per_epoch * (stage.epochs or 1)
         length = {"steps": self.total_steps, "per_epoch": self.steps_per_epoch}
         self.state = LoopState(
@@ -178,8 +178,8 @@ class Loop:
     def _batches_of(self, step: int) -> tuple[int, int]:
         """(number of a step's first batch, number of its batches)."""
         epoch, inside = divmod(step, self.steps_per_epoch)
-        first = inside * self.work.stage.accumulate
-        return epoch * self.order.per_epoch + first, min(self.work.stage.accumulate, self.order.per_epoch - first)
+        first = inside * self.work.stage.passes
+        return epoch * self.order.per_epoch + first, min(self.work.stage.passes, self.order.per_epoch - first)
 
     def _source(self) -> Iterator[dict[str, Any]]:
         work = self.work
@@ -280,7 +280,7 @@ class Loop:
         terms = self.state.means()
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        samples = counted * self.work.stage.accumulate * self.work.stage.batch_size * self.work.place.world
+        samples = counted * self.work.stage.step_samples * self.work.place.world
         event = {
             "losses": terms,
             "lr": {d.turn.name: max(g["lr"] for g in d.optimizer.param_groups) for d in self.state.drivers},

@@ -12,6 +12,7 @@ from gradatim.data.dataset import Dataset
 from gradatim.engine.build import outline_parts, settings_of, settled, unknown_children
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.features import no_room
+from gradatim.engine.fit import fitted
 from gradatim.engine.keep import kept_views
 from gradatim.engine.leftover import lone_problems
 from gradatim.engine.lengthen import TIMES, OpenedTooEarlyError, lengthened
@@ -48,6 +49,9 @@ from gradatim.runs.tensorboard import ScalarWriter
 from gradatim.system import System
 from gradatim.version import __version__
 from gradatim.weights import write_weights
+
+_PIECE = 2
+"""Samples of the one batch of `once`, where the plan leaves it to the memory how many fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +168,14 @@ def _shortened(plan: Plan) -> Plan:
     """The plan with one optimizer step of one batch in every stage."""
     stages = tuple(
         stage.model_copy(
-            update={"epochs": None, "steps": 1, "accumulate": 1, "log_every": 1, "cache": Cache(mode="off")}
+            update={
+                "epochs": None,
+                "steps": 1,
+                "accumulate": 1,
+                "log_every": 1,
+                "cache": Cache(mode="off"),
+                "batch_size": min(stage.batch_size, _PIECE) if stage.accumulate == "auto" else stage.batch_size,
+            }
         )
         for stage in plan.stages
     )
@@ -195,7 +206,12 @@ def _run(
     )
     _check_folder(state)
     _check_before(state)
+    asked = state.plan
+    trained_on = {name: opened.train for name, opened in state.data.items()}
+    state.plan = fitted(system, asked, state.builder.settings, trained_on, state.place)
     with run_folder.locked():
+        if state.plan is not asked:
+            write_text(run_folder.asked, _written(asked))
         write_text(run_folder.plan, _written(state.plan))
         run_folder.write_record(state="running", system=system.name, **environment())
         try:

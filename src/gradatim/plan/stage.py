@@ -269,7 +269,7 @@ class StageDefaults(Training):
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
     batch_size: PositiveInt = 8
-    accumulate: PositiveInt = 1
+    accumulate: PositiveInt | Literal["auto"] = 1
     precision: Literal["fp32", "bf16-mixed"] = "fp32"
     compiled: bool = Field(False, alias="compile")
     workers: NonNegativeInt = 0
@@ -292,7 +292,8 @@ class Stage(StageDefaults):
         options: `{step.option: value}`, also for losses and metrics.
         epochs: passes over the data; or `steps`, optimizer steps.
         batch_size: samples in one forward pass, in one process.
-        accumulate: forward passes whose gradients make one optimizer step.
+        accumulate: forward passes whose gradients make one optimizer step; or `auto`: `batch_size` is then the samples
+            of one optimizer step, cut into the largest equal pieces that fit into the device's memory.
         precision: `fp32`, or `bf16-mixed` for autocast.
         compile: run the trained part of the task through `torch.compile`.
         workers: processes that read samples; 0 reads in the training process.
@@ -318,6 +319,16 @@ class Stage(StageDefaults):
     def loss_names(self) -> tuple[str, ...]:
         """Losses of all updates, in order."""
         return tuple(dict.fromkeys(name for update in self.trainings().values() for name in update.losses))
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of `batch_size` samples that make one optimizer step; 1 while `auto` is undecided."""
+        return 1 if self.accumulate == "auto" else self.accumulate
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of one optimizer step, in one process."""
+        return self.batch_size * self.passes
 
     def total(self, terms: Mapping[str, float]) -> float:
         """Weighted sum of the loss terms of all updates.

@@ -28,7 +28,7 @@ class RunFolder:
 
     @property
     def asked(self) -> Path:
-        """The plan that was asked for, where stages were made longer since; `plan` has them."""
+        """The plan that was asked for, where `plan` says more: longer stages, and how batches were cut."""
         return self.path / "plan-as-asked.yaml"
 
     @property
