@@ -12,7 +12,7 @@ from gradatim.errors import WeightsError, problems, unknown
 from gradatim.weights.adapters import ADAPTERS
 from gradatim.weights.formats import Weights
 from gradatim.weights.formats.base import FIELDS
-from gradatim.weights.layout import Layout, Rename, Translation, translate
+from gradatim.weights.layout import Layout, Rename, Tie, Translation, translate
 
 OWN = Layout(
     name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),)
@@ -143,6 +143,8 @@ def _checked(
     table = _chosen(weights, wishes, layout, layouts)
     try:
         planned = [_planned(weights, wish, table) for wish in wishes]
+        for tie in table.ties:
+            _check_tie(weights, wishes, table, tie)
     except WeightsError as error:
         raise WeightsError(f"{weights.path}: {error}") from error
     if not all(account.complete for account, _ in planned):
@@ -152,6 +154,32 @@ def _checked(
         heading = f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed"
         raise WeightsError(problems(heading, dict.fromkeys([*weights.notes, *lines])))
     return table, planned
+
+
+def _check_tie(weights: Weights, wishes: Sequence[Wish], table: Layout, tie: Tie) -> None:
+    """Refuse to take one of two tied parts while the file's other one is different."""
+    asked = [wish for wish in wishes if wish.file_part in tie.parts]
+    if len({wish.file_part for wish in asked}) != 1:
+        return
+    wish = asked[0]
+    (other,) = set(tie.parts) - {wish.file_part}
+    names = renamed(weights.arrays, wish.rename)
+    made = {
+        ours: how.make([weights.arrays[names[source]] for source in how.sources])
+        for ours, how in translate(table, names).made.items()
+        if ours.startswith(tuple(f"{part}." for part in tie.parts))
+    }
+    twins = {name.removeprefix(f"{other}.") for name in made if name.startswith(f"{other}.")}
+    own = {name.removeprefix(f"{wish.file_part}.") for name in made if name.startswith(f"{wish.file_part}.")}
+    if not twins:
+        return
+    for name in sorted(twins | own):
+        first, second = made.get(f"{wish.file_part}.{name}"), made.get(f"{other}.{name}")
+        if first is None or second is None or not torch.equal(first, second):
+            raise WeightsError(
+                f"parts {wish.file_part!r} and {other!r} of this file differ, first in {name!r}, and only "
+                f"{wish.file_part!r} is asked for: {tie.remedy}"
+            )
 
 
 def _elsewhere(weights: Weights, wishes: Sequence[Wish], table: Layout) -> list[str]:
@@ -235,6 +263,7 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
     own = wish.module.state_dict()
     prefix = f"{wish.file_part}."
     found = _Sorting()
+    surplus: set[str] = set()
     for name, why in translation.dropped.items():
         found.dropped.setdefault(why, []).append(name)
     for ours, made in translation.made.items():
@@ -244,7 +273,10 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
         if name in own:
             found.take(wish, name, made.make([weights.arrays[names[source]] for source in made.sources]), own[name])
         elif (reason := _reason(translation.surplus, ours)) is not None:
-            found.dropped.setdefault(reason, []).append(ours)
+            # An array that several of ours are made of is left once.
+            if surplus.isdisjoint(made.sources):
+                found.dropped.setdefault(reason, []).append(ours)
+            surplus.update(made.sources)
         else:
             found.unexpected.append(ours)
     for ours, array in _cut(weights, wish, translation, own, found).items():
