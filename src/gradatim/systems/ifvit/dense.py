@@ -79,7 +79,7 @@ def matrix_loss(probability: Tensor, target: Tensor, mask: Tensor | None = None)
         mask: the same shape, 1 where a pair counts.
     """
     wrong = -target * (probability + _FLOOR).log()
-    return wrong.mean() if mask is None else (wrong * mask).sum() / mask.sum()
+    return wrong.mean() if mask is None else (wrong * mask).sum() / mask.sum().clamp_min(_FLOOR)
 
 
 def no_match_loss(probability: Tensor, matches: Tensor) -> Tensor:

@@ -103,9 +103,10 @@ def _leaves(tree: Mapping[Any, Any], root: str = "") -> Iterator[tuple[str, Any]
 
 
 def _tensor(path: Path, name: str, value: Any) -> Tensor:
-    array = np.asarray(value)
-    if array.dtype.kind not in "biufc":
-        raise FormatError(f"{path}: {name} is no array of numbers, but a {type(value).__name__} of {array.dtype}")
+    array = np.asarray(value) if isinstance(value, np.ndarray | np.generic | int | float) else None
+    if array is None or array.dtype.kind not in "biufc":
+        found = type(value).__name__ if array is None else array.dtype
+        raise FormatError(f"{path}: {name} is no array of numbers, but of {found}")
     return torch.from_numpy(np.array(array, dtype=array.dtype.newbyteorder("="), order="C"))
 
 
