@@ -158,27 +158,25 @@ def _checked(
 
 def _check_tie(weights: Weights, wishes: Sequence[Wish], table: Layout, tie: Tie) -> None:
     """Refuse to take one of two tied parts while the file's other one is different."""
-    asked = [wish for wish in wishes if wish.file_part in tie.parts]
-    if len({wish.file_part for wish in asked}) != 1:
+    asked = {wish.file_part: wish for wish in wishes if wish.file_part in tie.parts}
+    if len(asked) != 1:
         return
-    wish = asked[0]
-    (other,) = set(tie.parts) - {wish.file_part}
+    ((taken, wish),) = asked.items()
+    (left,) = set(tie.parts) - {taken}
     names = renamed(weights.arrays, wish.rename)
-    made = {
-        ours: how.make([weights.arrays[names[source]] for source in how.sources])
-        for ours, how in translate(table, names).made.items()
-        if ours.startswith(tuple(f"{part}." for part in tie.parts))
-    }
-    twins = {name.removeprefix(f"{other}.") for name in made if name.startswith(f"{other}.")}
-    own = {name.removeprefix(f"{wish.file_part}.") for name in made if name.startswith(f"{wish.file_part}.")}
-    if not twins:
+    held: dict[str, dict[str, Tensor]] = {taken: {}, left: {}}
+    for ours, how in translate(table, names).made.items():
+        part, _, name = ours.partition(".")
+        if part in held:
+            held[part][name] = how.make([weights.arrays[names[source]] for source in how.sources])
+    if not held[left]:
         return
-    for name in sorted(twins | own):
-        first, second = made.get(f"{wish.file_part}.{name}"), made.get(f"{other}.{name}")
+    for name in dict.fromkeys([*held[taken], *held[left]]):
+        first, second = held[taken].get(name), held[left].get(name)
         if first is None or second is None or not torch.equal(first, second):
             raise WeightsError(
-                f"parts {wish.file_part!r} and {other!r} of this file differ, first in {name!r}, and only "
-                f"{wish.file_part!r} is asked for: {tie.remedy}"
+                f"parts {taken!r} and {left!r} of this file differ, first in {name!r}, and only {taken!r} is asked "
+                f"for: {tie.remedy}"
             )
 
 

@@ -107,8 +107,8 @@ def test_one_transformer_takes_both_of_a_file_where_they_are_equal():
 def test_one_transformer_refuses_a_file_whose_two_differ_and_says_what_to_do():
     found = refusal(matcher_file(tied=False), "transformer", "embedding", settings=LEGACY)
     assert found.startswith(
-        "f.ckpt: parts 'transformer' and 'local_transformer' of this file differ, first in 'layers.0.first.fc1.bias', "
-        "and only 'transformer' is asked for: "
+        "f.ckpt: parts 'transformer' and 'local_transformer' of this file differ, first in "
+        "'layers.0.first.query.weight', and only 'transformer' is asked for: "
     )
     assert "Load both, into `transformer` and `local_transformer`" in found
 
