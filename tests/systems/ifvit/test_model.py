@@ -70,6 +70,11 @@ def test_settings_that_are_given_win_over_shapes():
     assert not {"classes", "grid"} & found.keys()
 
 
+def test_a_transformer_without_a_backbone_tells_sizes_that_fit_it():
+    alone = {name: shape for name, shape in shapes(settings()).items() if name.startswith("transformer.")}
+    assert IFViTSettings(**sizes_of(alone, {}), heads=2).width == 8
+
+
 def test_learned_positions_of_no_square_ask_for_their_grid():
     chosen = settings(transformer="generic", grid=(2, 3))
     with pytest.raises(WeightsError, match="6 learned positions are no square; say which `grid`"):

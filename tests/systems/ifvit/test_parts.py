@@ -169,6 +169,35 @@ def test_the_root_of_the_product_is_its_square_root_and_keeps_a_gradient_where_i
     assert scores.grad.isfinite().all()
 
 
+def test_cosines_are_computed_in_full_precision_whatever_autocast_says():
+    features, chosen = torch.rand(2, 8, 3, 3), IFViTSettings(**SMALL, classes=5)
+    embedding, centers = PARTS["embedding"](chosen), PARTS["centers"](chosen)
+
+    def results():
+        unit = embedding(features)
+        return probabilities(features, features.flip(3)), unit, arcface_loss(unit, centers(), torch.tensor([0, 4]))
+
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = results()
+    assert all(torch.equal(*pair) for pair in zip(found, results(), strict=True))
+
+
+@pytest.mark.parametrize("kind", VARIANTS)
+def test_everything_can_be_outlined_without_values(kind):
+    with torch.device("meta"):
+        chosen = IFViTSettings(**SMALL, transformer=kind, classes=5)
+        parts = {name: build(chosen) for name, build in PARTS.items()}
+        first, second = parts["transformer"](*(parts["backbone"](torch.rand(2, 1, 48, 48)) for _ in range(2)))
+        probability = probabilities(first, second)
+        losses = [
+            points_loss(probability, torch.rand(2, 5, 4), torch.rand(2, 5) > 0, grid=(3, 3), image_size=(48, 48)),
+            no_match_loss(probability, torch.rand(2) > 0),
+            arcface_loss(parts["embedding"](first), parts["centers"](), torch.zeros(2, dtype=torch.long)),
+        ]
+    assert all(loss.is_meta and loss.shape == () for loss in losses)
+    assert best_rows(probability).shape == (2, 9, 2)
+
+
 def test_best_rows_are_surest_first_and_equal_ones_in_the_grids_order():
     probability = torch.tensor([[[0.1, 0.2], [0.7, 0.1], [0.2, 0.0], [0.1, 0.9]]])
     assert best_rows(probability, 3).tolist() == [[[3, 1], [1, 0], [0, 1]]]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gradatim.systems.ifvit.parts.heads import unit
+from gradatim.systems.ifvit.parts.precision import full_precision, widened
 from gradatim.systems.ifvit.parts.tokens import to_tokens
 
 Dual = Literal["sqrt", "product"]
@@ -16,7 +17,7 @@ _SHOWN = 100
 
 
 def probabilities(first: Tensor, second: Tensor, *, temperature: float = 0.1, dual: Dual = "sqrt") -> Tensor:
-    """Probability that two cells match, (B, N, M) in [0, 1].
+    """Probability that two cells match, (B, N, M) in [0, 1], in full precision.
 
     Args:
         first: features (B, C, h, w).
@@ -24,8 +25,9 @@ def probabilities(first: Tensor, second: Tensor, *, temperature: float = 0.1, du
         temperature: divides the cosine of two cells' features.
         dual: see `dual_softmax`.
     """
-    a_BNC, b_BMC = unit(to_tokens(first)), unit(to_tokens(second))
-    return dual_softmax(a_BNC @ b_BMC.transpose(1, 2) / temperature, dual)
+    with full_precision(first):
+        a_BNC, b_BMC = unit(to_tokens(widened(first))), unit(to_tokens(widened(second)))
+        return dual_softmax(a_BNC @ b_BMC.transpose(1, 2) / temperature, dual)
 
 
 def dual_softmax(scores: Tensor, dual: Dual = "sqrt") -> Tensor:

@@ -8,6 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gradatim.errors import DataError
+from gradatim.systems.ifvit.parts.precision import full_precision, widened
 
 _NEAR_ONE = 1 - 1e-7
 
@@ -40,7 +41,7 @@ def cosine_embedding_loss(first: Tensor, second: Tensor, matches: Tensor, *, mar
 def arcface_loss(
     embeddings: Tensor, centers: Tensor, labels: Tensor, *, margin: float = 0.4, scale: float = 64.0
 ) -> Tensor:
-    """Cross-entropy over the classes after the angle to the right center was widened by a margin; scalar.
+    """Cross-entropy over the classes after a margin was added to the angle to the right center; scalar.
 
     Args:
         embeddings: (E, D), of length 1.
@@ -56,9 +57,11 @@ def arcface_loss(
         Deng et al. 2019, Eq. 3, without its guard for angles that the margin carries beyond 180 degrees; IFViT, L_A.
     """
     outside = (labels < 0) | (labels >= len(centers))
-    if outside.any():
+    # Tensors without values, on which memory is estimated, have no labels to look at.
+    if not labels.is_meta and outside.any():
         raise DataError(f"label {int(labels[outside][0])} stands for none of the {len(centers)} classes")
-    cosines = embeddings @ centers.T
-    right = cosines.gather(1, labels[:, None])
-    widened = (right.clamp(-_NEAR_ONE, _NEAR_ONE).acos() + margin).cos()
-    return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], widened), labels)
+    with full_precision(embeddings):
+        cosines = widened(embeddings) @ widened(centers).T
+        right = cosines.gather(1, labels[:, None])
+        harder = (right.clamp(-_NEAR_ONE, _NEAR_ONE).acos() + margin).cos()
+        return F.cross_entropy(scale * cosines.scatter(1, labels[:, None], harder), labels)

@@ -23,6 +23,7 @@ _ATTENTION: Mapping[str, tuple[AttentionKind, ...]] = {
     "legacy": ("linear", "full"),
     "generic": ("full",),
 }
+_WIDTH = 256
 _TABLE = {"loftr": 4, "legacy": 2, "generic": 1}
 
 
@@ -55,7 +56,7 @@ class IFViTSettings(BaseModel):
     positions: LoFTRPositions | None = None
     layers: PositiveInt = 4
     heads: PositiveInt = 8
-    width: PositiveInt = 256
+    width: PositiveInt = _WIDTH
     mlp_width: PositiveInt = 1024
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     grid: tuple[PositiveInt, PositiveInt] = (8, 8)
@@ -150,6 +151,9 @@ def sizes_of(shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, Any]) ->
         WeightsError: learned positions are no square, and `grid` is not given.
     """
     found = {**_backbone_sizes(shapes), **_transformer_sizes(shapes)}
+    if "widths" not in found and found.get("width", _WIDTH) != _WIDTH and found.get("transformer") != "generic":
+        # Without a backbone in the file, one that fits its transformer.
+        found["widths"] = (found["width"], found["width"], found["width"])
     if "transformer.positions_first" in shapes and "grid" not in given:
         found["grid"] = _square(shapes["transformer.positions_first"][1])
     if "embedding.linear.weight" in shapes:

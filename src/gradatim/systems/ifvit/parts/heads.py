@@ -3,6 +3,8 @@
 import torch
 from torch import Tensor, nn
 
+from gradatim.systems.ifvit.parts.precision import full_precision, widened
+
 _FLOOR = 1e-8
 _CENTERS_STD = 0.01
 
@@ -28,8 +30,9 @@ class Embedding(nn.Module):
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, features: Tensor) -> Tensor:
-        """(B, C, h, w) -> (B, D), of length 1."""
-        return unit(self.linear(features.mean(dim=(2, 3))))
+        """(B, C, h, w) -> (B, D), of length 1, in full precision."""
+        with full_precision(features):
+            return unit(self.linear(widened(features).mean(dim=(2, 3))))
 
 
 class Centers(nn.Module):
