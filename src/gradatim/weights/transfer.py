@@ -12,7 +12,7 @@ from gradatim.errors import WeightsError, problems, unknown
 from gradatim.weights.adapters import ADAPTERS
 from gradatim.weights.formats import Weights
 from gradatim.weights.formats.base import FIELDS
-from gradatim.weights.layout import Layout, Rename, Translation, translate
+from gradatim.weights.layout import Layout, Rename, Tie, Translation, translate
 
 OWN = Layout(
     name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),)
@@ -143,6 +143,8 @@ def _checked(
     table = _chosen(weights, wishes, layout, layouts)
     try:
         planned = [_planned(weights, wish, table) for wish in wishes]
+        for tie in table.ties:
+            _check_tie(weights, wishes, table, tie)
     except WeightsError as error:
         raise WeightsError(f"{weights.path}: {error}") from error
     if not all(account.complete for account, _ in planned):
@@ -152,6 +154,30 @@ def _checked(
         heading = f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed"
         raise WeightsError(problems(heading, dict.fromkeys([*weights.notes, *lines])))
     return table, planned
+
+
+def _check_tie(weights: Weights, wishes: Sequence[Wish], table: Layout, tie: Tie) -> None:
+    """Refuse to take one of two tied parts while the file's other one is different."""
+    asked = {wish.file_part: wish for wish in wishes if wish.file_part in tie.parts}
+    if len(asked) != 1:
+        return
+    ((taken, wish),) = asked.items()
+    (left,) = set(tie.parts) - {taken}
+    names = renamed(weights.arrays, wish.rename)
+    held: dict[str, dict[str, Tensor]] = {taken: {}, left: {}}
+    for ours, how in translate(table, names).made.items():
+        part, _, name = ours.partition(".")
+        if part in held:
+            held[part][name] = how.make([weights.arrays[names[source]] for source in how.sources])
+    if not held[left]:
+        return
+    for name in dict.fromkeys([*held[taken], *held[left]]):
+        first, second = held[taken].get(name), held[left].get(name)
+        if first is None or second is None or not torch.equal(first, second):
+            raise WeightsError(
+                f"parts {taken!r} and {left!r} of this file differ, first in {name!r}, and only {taken!r} is asked "
+                f"for: {tie.remedy}"
+            )
 
 
 def _elsewhere(weights: Weights, wishes: Sequence[Wish], table: Layout) -> list[str]:
@@ -235,6 +261,7 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
     own = wish.module.state_dict()
     prefix = f"{wish.file_part}."
     found = _Sorting()
+    surplus: set[str] = set()
     for name, why in translation.dropped.items():
         found.dropped.setdefault(why, []).append(name)
     for ours, made in translation.made.items():
@@ -244,7 +271,10 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
         if name in own:
             found.take(wish, name, made.make([weights.arrays[names[source]] for source in made.sources]), own[name])
         elif (reason := _reason(translation.surplus, ours)) is not None:
-            found.dropped.setdefault(reason, []).append(ours)
+            # An array that several of ours are made of is left once.
+            if surplus.isdisjoint(made.sources):
+                found.dropped.setdefault(reason, []).append(ours)
+            surplus.update(made.sources)
         else:
             found.unexpected.append(ours)
     for ours, array in _cut(weights, wish, translation, own, found).items():

@@ -1,0 +1,1 @@
+"""IFViT: fingerprints compared by dense correspondences and by fixed-length embeddings."""
