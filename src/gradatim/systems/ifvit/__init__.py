@@ -1,0 +1,1 @@
+"""IFViT: matching of fingerprints by dense correspondences and embeddings of aligned prints."""
