@@ -89,9 +89,11 @@ def agreement(first, second):
 
 
 def test_two_prints_of_a_finger_agree_where_both_touch_and_prints_of_two_do_not():
-    same = [agreement(*(impression(finger, n, noise=0.3, pressure=0.2) for n in (0, 1))) for finger in range(4)]
+    same = [agreement(*(impression(finger, n, noise=0, pressure=0) for n in (0, 1))) for finger in range(4)]
+    inked = [agreement(*(impression(finger, n) for n in (0, 1))) for finger in range(4)]
     other = [abs(agreement(impression(finger, 0), impression(finger + 1, 0))) for finger in range(4)]
     assert min(same) > 0.8
+    assert min(inked) > 0.5
     assert max(other) < 0.3
 
 

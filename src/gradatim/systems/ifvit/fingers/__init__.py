@@ -4,7 +4,7 @@ A master is what all prints of a finger share. An impression is one print of it:
 own way, with the map from the master to it. Everything is a function of (seed, finger, impression).
 """
 
-from gradatim.systems.ifvit.fingers.impression import Impression, PrintStyle, make_impression
+from gradatim.systems.ifvit.fingers.impression import Impression, PrintStyle, impression_map, make_impression
 from gradatim.systems.ifvit.fingers.master import Master, make_master
 from gradatim.systems.ifvit.fingers.orientation import PATTERNS, Singularities, poincare_index
 from gradatim.systems.ifvit.fingers.skin import SkinMap
@@ -16,6 +16,7 @@ __all__ = [
     "PrintStyle",
     "Singularities",
     "SkinMap",
+    "impression_map",
     "make_impression",
     "make_master",
     "poincare_index",

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat
 from torch.nn import functional
 
 from gradatim.data.random import keyed_generator
-from gradatim.systems.ifvit.fingers.master import Master
+from gradatim.systems.ifvit.fingers.master import Master, canvas_side
 from gradatim.systems.ifvit.fingers.noise import Field as Map
 from gradatim.systems.ifvit.fingers.noise import Random, blurred, gradient_noise, smooth_noise
 from gradatim.systems.ifvit.fingers.skin import Points, SkinMap, draw_map
@@ -90,21 +90,27 @@ def make_impression(master: Master, number: int, style: PrintStyle | None = None
         style: how much it may differ from others; by default `PrintStyle()`.
     """
     style = style or PrintStyle()
-    random = keyed_generator(master.seed, "impression", master.finger, number)
-    center = (master.side - 1) / 2 + random.normal(0, 0.06, 2) * master.size
-    skin = draw_map(
-        center,
-        master.size,
-        master.side,
+    random = keyed_generator(master.seed, "ink", master.finger, number)
+    skin = impression_map(master.seed, master.finger, number, size=master.size, style=style)
+    origins = skin.inverse(pixels(master.size))
+    inside = _silhouette(origins, skin.center, master, random)
+    inked = _inked(sampled(master.ridges, origins), inside, style, random)
+    return Impression(_printed(inked, style, random), inside > 0, skin)
+
+
+def impression_map(seed: int, finger: int, number: int, *, size: int, style: PrintStyle) -> SkinMap:
+    """The map of a print from its master, without drawing either; arguments as of the functions that draw them."""
+    random = keyed_generator(seed, "impression", finger, number)
+    side = canvas_side(size)
+    return draw_map(
+        (side - 1) / 2 + random.normal(0, 0.06, 2) * size,
+        size,
+        side,
         random,
         rotation=style.rotation,
         translation=style.translation,
         plastic=style.plastic,
     )
-    origins = skin.inverse(pixels(master.size))
-    inside = _silhouette(origins, center, master, random)
-    inked = _inked(sampled(master.ridges, origins), inside, style, random)
-    return Impression(_printed(inked, style, random), inside > 0, skin)
 
 
 def pixels(height: int, width: int | None = None) -> Points:

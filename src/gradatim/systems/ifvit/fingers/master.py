@@ -49,6 +49,11 @@ class Master:
         return len(self.ridges)
 
 
+def canvas_side(size: int) -> int:
+    """Side of the canvas of a master whose prints have a side of `size` pixels."""
+    return round(MARGIN * size)
+
+
 def make_master(seed: int, finger: int, *, size: int = 256, pattern: str | None = None) -> Master:
     """The master of a finger; always the same for the same arguments.
 
@@ -62,7 +67,7 @@ def make_master(seed: int, finger: int, *, size: int = 256, pattern: str | None 
     random = keyed_generator(seed, "finger", finger)
     drawn = draw_pattern(random)
     pattern = drawn if pattern is None else pattern
-    side = round(MARGIN * size)
+    side = canvas_side(size)
     places = draw_singularities(pattern, random)
     base = random.uniform(8, 10) * np.sqrt(size / 256)
     theta = draw_orientation(pattern, places, size, side, random)

@@ -105,7 +105,8 @@ def _bent(angle: NDArray[np.float64], random: Random) -> NDArray[np.float64]:
     knots = np.linspace(-np.pi, np.pi, _KNOTS + 1)
     moved = knots + np.append(random.normal(0, _KNOT_JITTER, _KNOTS), 0)
     moved[-1] = moved[0] + 2 * np.pi
-    return np.interp(angle, knots, moved)
+    bent: NDArray[np.float64] = np.interp(angle, knots, moved)
+    return bent
 
 
 def _arch(x: NDArray[np.float64], y: NDArray[np.float64], pattern: str, random: Random) -> NDArray[np.float64]:

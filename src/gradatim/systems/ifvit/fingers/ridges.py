@@ -14,7 +14,7 @@ ROUNDS = 16
 _ANGLES = 24
 _PERIODS = 4
 _GAIN = 2.0
-_LOSS = 1e-4
+_LOSS = 1e-3
 _WIDER = 0.08
 
 
@@ -57,23 +57,47 @@ def grow_ridges(theta: Field, period: Field, random: Random, *, rounds: int = RO
 
     Source:
         R. Cappelli, D. Maio and D. Maltoni, "Synthetic fingerprint-image generation", 2000, for the kernels and the
-        iteration. The kernels that lie between two angles or two distances are mixtures of both.
+        iteration. See `RidgeFilter`.
     """
-    height, width = theta.shape
-    padded = (_fast_length(height), _fast_length(width))
-    low, high = float(period.min()), float(period.max())
-    spectra, codes = _bank(padded, round(low, 2), round(max(high, low * 1.02), 2))
-    weights = _mixture(theta, period, codes, low, max(high, low * 1.02))
-    ridges = torch.from_numpy(random.standard_normal(padded, dtype=np.float32))
-    response = ridges[:height, :width]
+    apply = RidgeFilter(theta, period)
+    ridges = torch.from_numpy(random.standard_normal(theta.shape, dtype=np.float32))
+    response = ridges
     for _ in range(rounds):
-        parts = torch.fft.irfft2(spectra * torch.fft.rfft2(ridges), s=padded)
-        response = (weights * parts[:, :height, :width]).sum(dim=0)
+        response = apply(ridges)
         response = response / response.std()
-        ridges[:height, :width] = torch.tanh(_GAIN * response)
+        ridges = torch.tanh(_GAIN * response)
     # A last step with less gain keeps the height of a ridge above its sides, which pressure later cuts at.
     grown: Field = torch.tanh(response * 0.9).numpy()
     return grown
+
+
+class RidgeFilter:
+    """Gabor filters that follow an orientation and a distance at each pixel.
+
+    A few fixed filters are applied by Fourier transform, and their results mixed, pixel by pixel. A kernel that lies
+    between two angles or two distances is a mixture of both.
+
+    Args:
+        theta: (H, W), radians modulo pi, in image coordinates.
+        period: (H, W), pixels.
+    """
+
+    def __init__(self, theta: Field, period: Field) -> None:
+        height, width = theta.shape
+        # Room for a kernel, so that what leaves at one border does not enter at the other.
+        margin = int(np.ceil(period.max()))
+        self._size = (_fast_length(height + margin), _fast_length(width + margin))
+        low = np.floor(float(period.min()) * 10) / 10
+        high = max(np.ceil(float(period.max()) * 10) / 10, low + 0.1)
+        self._spectra, codes = _bank(self._size, low, high)
+        self._weights = _mixture(theta, period, codes, low, high)
+
+    def __call__(self, picture: Tensor) -> Tensor:
+        """What is ridge in a picture (H, W) float32, of the same size; nothing is beyond its border."""
+        height, width = picture.shape
+        parts = torch.fft.irfft2(self._spectra * torch.fft.rfft2(picture, s=self._size), s=self._size)
+        ridges: Tensor = (self._weights * parts[:, :height, :width]).sum(dim=0)
+        return ridges
 
 
 def _fast_length(length: int) -> int:
