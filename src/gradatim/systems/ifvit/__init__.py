@@ -1,1 +1,1 @@
-"""IFViT: fingerprints compared by dense correspondences and by fixed-length embeddings."""
+"""IFViT: matches fingerprints, and shows by dense correspondences why."""

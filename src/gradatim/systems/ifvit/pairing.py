@@ -1,0 +1,158 @@
+"""Two prints as one training example: moved, cut and masked together with their correspondences."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gradatim.systems.ifvit.corruption import (
+    Corrupted,
+    Corruption,
+    corrupted,
+    inside,
+    original_points,
+    spread_points,
+    within,
+)
+from gradatim.systems.ifvit.fingers.noise import Random
+from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch
+from gradatim.systems.ifvit.pairs import Pair
+from gradatim.systems.ifvit.prints import background
+from gradatim.systems.ifvit.sources import PrintSource, pose
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, moved, warped
+
+_NOWHERE = Warp(np.eye(3))
+_SPARE = 3
+"""How many times the points are tried, as some lie beyond what the second print shows."""
+
+
+@dataclass(frozen=True)
+class Pairing:
+    """How examples are made.
+
+    Args:
+        points: most correspondences.
+        roi: side of the patches.
+        corruption: what the second picture goes through; None leaves it as it is.
+        enhance: whether the pictures that are compared as a whole show ridges made clear.
+    """
+
+    points: int
+    roi: int = 90
+    corruption: Corruption | None = None
+    enhance: bool = False
+
+
+@dataclass(frozen=True)
+class Example:
+    """A pair of pictures; see `PairDataset` for the meaning of each value. What a kind of sample lacks is None."""
+
+    image1: Picture
+    image2: Picture
+    points: Points
+    mask1: Mask | None = None
+    mask2: Mask | None = None
+    overlap: Mask | None = None
+    roi1: Picture | None = None
+    roi2: Picture | None = None
+
+
+def registered(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -> Example:
+    """Two prints as they are, or the second after a corruption, and where points of one lie in the other.
+
+    Args:
+        source: the prints.
+        pair: which; a print and itself is a print and its copy.
+        pairing: how.
+        random: source of the corruption and of the points.
+    """
+    picture, mask = source.picture(pair.first), source.mask(pair.first)
+    second = Corrupted(source.picture(pair.second), source.mask(pair.second), _NOWHERE)
+    corruption = pairing.corruption
+    if corruption is not None:
+        second = corrupted(second.picture, second.mask, corruption, random)
+    points = np.zeros((0, 4))
+    if pair.genuine:
+        known = _known(source, pair)
+        assert known is not None
+        if corruption is not None and corruption.original:
+            first = original_points(pairing.points, picture.shape, random)
+            last = second.warp(known(first))
+            keep = within(last, picture.shape)
+        else:
+            first = spread_points(mask, random)[: _SPARE * pairing.points]
+            last = second.warp(known(first))
+            keep = inside(last, second.mask)
+        points = np.concatenate([first, last], axis=1)[keep][: pairing.points]
+    return Example(picture, second.picture, points, mask1=mask, mask2=second.mask)
+
+
+def aligned(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -> Example:
+    """Two prints on one another: what both show as a whole, and a patch of each around the middle of that.
+
+    Drawn prints are aligned by the rigid part of their maps, as a good registration would; the skin's bend remains.
+    Those of two fingers are aligned alike, so that nothing but the ridges tells them apart. Prints of files lie as they
+    do in their files.
+
+    Args:
+        source: the prints.
+        pair: which.
+        pairing: how.
+        random: source of the points.
+    """
+    matrix = _alignment(source, pair)
+    first, second = source.picture(pair.first), source.picture(pair.second)
+    second_mask = source.mask(pair.second)
+    first_mask = warped(source.mask(pair.first).astype(np.float32), matrix) > 0.5
+    both = overlap(first_mask, second_mask)
+    lying = warped(first, matrix, fill=background(first))
+    center = center_of(both)
+    whole1, whole2 = lying, second
+    if pairing.enhance:
+        whole1, whole2 = warped(source.enhanced(pair.first), matrix, fill=1), source.enhanced(pair.second)
+    return Example(
+        (whole1 * both).astype(np.float32),
+        (whole2 * both).astype(np.float32),
+        _aligned_points(source, pair, matrix, both, spread_points(both, random)[: _SPARE * pairing.points])[
+            : pairing.points
+        ],
+        overlap=both,
+        roi1=patch(lying, center, pairing.roi, fill=background(first)),
+        roi2=patch(second, center, pairing.roi, fill=background(second)),
+    )
+
+
+class _Known:
+    """The map between two prints of one finger, by way of the finger."""
+
+    def __init__(self, source: PrintSource, pair: Pair) -> None:
+        first, second = source.skin(pair.first), source.skin(pair.second)
+        assert first is not None
+        assert second is not None
+        self._first, self._second = first, second
+
+    def __call__(self, points: Points) -> Points:
+        return self._second(self._first.inverse(points))
+
+
+def _known(source: PrintSource, pair: Pair) -> Warp | _Known | None:
+    """The map from the first print of a pair to its second; None where nobody knows."""
+    if pair.first == pair.second:
+        return _NOWHERE
+    return _Known(source, pair) if source.skin(pair.first) is not None else None
+
+
+def _alignment(source: PrintSource, pair: Pair) -> Matrix:
+    """The motion that brings the first print onto the second; none where nobody knows."""
+    first, second = source.skin(pair.first), source.skin(pair.second)
+    if first is None or second is None:
+        return np.eye(3)
+    whole: Matrix = pose(second) @ inverse(pose(first))
+    return whole
+
+
+def _aligned_points(source: PrintSource, pair: Pair, matrix: Matrix, both: Mask, first: Points) -> Points:
+    known = _known(source, pair) if pair.genuine else None
+    if known is None:
+        return np.zeros((0, 4))
+    last = known(moved(first, inverse(matrix)))
+    return np.concatenate([first, last], axis=1)[inside(last, both)]
