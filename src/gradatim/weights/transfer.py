@@ -12,7 +12,8 @@ from gradatim.errors import WeightsError, problems, unknown
 from gradatim.weights.adapters import ADAPTERS
 from gradatim.weights.formats import Weights
 from gradatim.weights.formats.base import FIELDS
-from gradatim.weights.layout import Layout, Rename, Tie, Translation, translate
+from gradatim.weights.layout import Layout, Rename, Translation, translate
+from gradatim.weights.ties import require_equal
 
 OWN = Layout(
     name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),)
@@ -143,8 +144,7 @@ def _checked(
     table = _chosen(weights, wishes, layout, layouts)
     try:
         planned = [_planned(weights, wish, table) for wish in wishes]
-        for tie in table.ties:
-            _check_tie(weights, wishes, table, tie)
+        _check_ties(weights, wishes, table)
     except WeightsError as error:
         raise WeightsError(f"{weights.path}: {error}") from error
     if not all(account.complete for account, _ in planned):
@@ -156,28 +156,15 @@ def _checked(
     return table, planned
 
 
-def _check_tie(weights: Weights, wishes: Sequence[Wish], table: Layout, tie: Tie) -> None:
+def _check_ties(weights: Weights, wishes: Sequence[Wish], table: Layout) -> None:
     """Refuse to take one of two tied parts while the file's other one is different."""
-    asked = {wish.file_part: wish for wish in wishes if wish.file_part in tie.parts}
-    if len(asked) != 1:
-        return
-    ((taken, wish),) = asked.items()
-    (left,) = set(tie.parts) - {taken}
-    names = renamed(weights.arrays, wish.rename)
-    held: dict[str, dict[str, Tensor]] = {taken: {}, left: {}}
-    for ours, how in translate(table, names).made.items():
-        part, _, name = ours.partition(".")
-        if part in held:
-            held[part][name] = how.make([weights.arrays[names[source]] for source in how.sources])
-    if not held[left]:
-        return
-    for name in dict.fromkeys([*held[taken], *held[left]]):
-        first, second = held[taken].get(name), held[left].get(name)
-        if first is None or second is None or not torch.equal(first, second):
-            raise WeightsError(
-                f"parts {taken!r} and {left!r} of this file differ, first in {name!r}, and only {taken!r} is asked "
-                f"for: {tie.remedy}"
-            )
+    for tie in table.ties:
+        asked = {wish.file_part: wish for wish in wishes if wish.file_part in tie.parts}
+        if len(asked) == 1:
+            ((taken, wish),) = asked.items()
+            names = renamed(weights.arrays, wish.rename)
+            arrays = {name: weights.arrays[source] for name, source in names.items()}
+            require_equal(tie, taken, translate(table, names), arrays)
 
 
 def _elsewhere(weights: Weights, wishes: Sequence[Wish], table: Layout) -> list[str]:

@@ -12,7 +12,7 @@ from gradatim.weights import Weights, Wish, transfer
 from systems.ifvit.foreign import legacy_file, loftr_file, matcher_file
 
 SETTINGS = IFViTSettings(widths=(2, 4, 8), width=8, layers=2, heads=2, embedding=4, classes=3)
-LEGACY = SETTINGS.model_copy(update={"transformer": "legacy"})
+LEGACY = IFViTSettings(**SETTINGS.model_dump(exclude={"positions"}) | {"transformer": "legacy"})
 
 
 def feed(arrays, *names, settings=SETTINGS, layout=None, **wish):

@@ -53,6 +53,17 @@ def test_settings_that_do_not_go_together_are_refused_and_both_are_named(wrong, 
     assert all(word in str(error.value) for word in named)
 
 
+@pytest.mark.parametrize(
+    ("kind", "attention", "positions"),
+    [("loftr", "linear", "outdoor"), ("legacy", "linear", None), ("generic", "full", None)],
+)
+def test_what_follows_from_the_transformer_is_the_same_said_or_not(kind, attention, positions):
+    unsaid = settings(transformer=kind)
+    assert (unsaid.attention, unsaid.positions) == (attention, positions)
+    assert unsaid == settings(transformer=kind, attention=attention, positions=positions)
+    assert unsaid == IFViTSettings(**unsaid.model_dump(mode="json"))
+
+
 @pytest.mark.parametrize("backbone", ["resnet18", "loftr_fpn"])
 @pytest.mark.parametrize("transformer", VARIANTS)
 def test_shapes_tell_the_settings_of_every_variant(backbone, transformer):

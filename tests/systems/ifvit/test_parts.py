@@ -13,6 +13,8 @@ from gradatim.systems.ifvit.metric_losses import arcface_loss, cosine_embedding_
 from gradatim.systems.ifvit.model import PARTS, IFViTSettings
 from gradatim.systems.ifvit.parts.backbone import BatchNorm, ResNet18, same_padding
 from gradatim.systems.ifvit.parts.fpn import LoFTRBackbone
+from gradatim.systems.ifvit.parts.loftr import LegacyLayer, LoFTRLayer
+from gradatim.systems.ifvit.parts.siamese import SiameseBlock
 from gradatim.systems.ifvit.parts.tokens import full_attention, loftr_positions, sine_positions
 
 SMALL = {"widths": (2, 4, 8), "width": 8, "layers": 2, "heads": 2, "mlp_width": 6, "grid": (3, 3)}
@@ -90,6 +92,23 @@ def test_cells_that_do_not_count_change_nothing_in_others(kind, changes):
     for clean, other in zip(network(first, second, *masks), network(*noisy, *masks), strict=True):
         assert torch.allclose(clean[:, :, :2], other[:, :, :2], atol=1e-6)
     assert not torch.allclose(network(first, second)[0], network(*noisy)[0], atol=1e-3)
+
+
+def test_without_a_message_each_layer_is_its_feed_forward_network():
+    x = 3 * torch.rand(2, 5, 8)
+    none = torch.zeros_like(x)
+    layers = LoFTRLayer(8, 2), LegacyLayer(8, 2, attention="full"), SiameseBlock(8, 2, 6, dropout=0.0, crosses=False)
+    for layer, last in zip(layers, ("merge", "merge", "out"), strict=True):
+        for array in getattr(layer, last).parameters():
+            array.data.zero_()
+    loftr, legacy, generic = layers
+
+    fed = loftr.fc2(F.relu(loftr.fc1(torch.cat([x, none], dim=2))))
+    assert torch.allclose(loftr(x, x), x + F.layer_norm(fed, (8,), eps=1e-5), atol=1e-6)
+    fed = legacy.fc2(F.relu(legacy.fc1(torch.cat([F.layer_norm(x, (8,)), none], dim=2))))
+    assert torch.allclose(legacy(x, x), F.layer_norm(x + fed, (8,)), atol=1e-4)
+    fed = generic.fc2(F.gelu(generic.fc1(F.layer_norm(x, (8,), eps=1e-6)), approximate="tanh"))
+    assert torch.allclose(generic(x, x), x + fed, atol=1e-6)
 
 
 def test_loftr_treats_both_images_alike_but_for_who_looks_first():
@@ -202,6 +221,7 @@ def test_best_rows_are_surest_first_and_equal_ones_in_the_grids_order():
     probability = torch.tensor([[[0.1, 0.2], [0.7, 0.1], [0.2, 0.0], [0.1, 0.9]]])
     assert best_rows(probability, 3).tolist() == [[[3, 1], [1, 0], [0, 1]]]
     assert best_rows(probability).shape == (1, 4, 2)
+    assert torch.equal(best_rows(torch.full((1, 64, 2), 0.5))[0, :, 0], torch.arange(64))
 
 
 def test_mutual_partners_are_best_for_each_other_and_above_the_threshold():

@@ -34,9 +34,9 @@ class IFViTSettings(BaseModel):
         backbone: `resnet18`, features at a sixteenth of the size, or `loftr_fpn`, LoFTR's at an eighth.
         widths: channels of the backbone's three stages; None: as published.
         transformer: `loftr`, the true one; `legacy`, that of IFViT's published code; `generic`, with learned positions.
-        attention: `linear` or `full`; None: `full` where the transformer is `generic`, else `linear`. Only `legacy`
-            has both.
-        positions: of `loftr` alone: `outdoor` as the released weights need it, or `fixed`; None: `outdoor`.
+        attention: `linear` or `full`, which only `legacy` may choose; where it is not said, `full` for `generic` and
+            `linear` for the others.
+        positions: of `loftr` alone: `outdoor` as the released weights need it, also where it is not said, or `fixed`.
         layers: of the transformer.
         heads: of its attention.
         width: of its tokens; the backbone's last channels, or any where the transformer is `generic`.
@@ -63,10 +63,22 @@ class IFViTSettings(BaseModel):
     embedding: PositiveInt = 256
     classes: PositiveInt | None = None
 
+    @model_validator(mode="before")
+    @classmethod
+    def _settled(cls, data: Any) -> Any:
+        """Put in what follows from the transformer, so that equal models have equal settings."""
+        if not isinstance(data, Mapping):
+            return data
+        kind = data.get("transformer", "loftr")
+        follows = {"attention": "full" if kind == "generic" else "linear"}
+        if kind == "loftr":
+            follows["positions"] = "outdoor"
+        return {**data, **{name: value for name, value in follows.items() if data.get(name) is None}}
+
     @model_validator(mode="after")
     def _fits(self) -> "IFViTSettings":
         kind, offered = self.transformer, _ATTENTION[self.transformer]
-        if self.attention not in (None, *offered):
+        if self.attention not in offered:
             raise ValueError(
                 f"attention {self.attention!r} and transformer {kind!r} do not go together: {kind!r} has "
                 f"{' or '.join(map(repr, offered))} attention"

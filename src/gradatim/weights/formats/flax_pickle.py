@@ -123,8 +123,8 @@ def _notes(state: Mapping[Any, Any]) -> Iterator[str]:
         yield f"not read: {' and '.join(left)}"
     if "batch_stats" not in state:
         yield (
-            "it holds no `batch_stats`, without which normalizations cannot be evaluated; to train from its weights "
-            "all the same, say `allow_missing: ['.*running_.*']`"
+            "it holds no `batch_stats`, without which batch normalizations cannot be evaluated; to train from its "
+            "weights all the same, say `allow_missing: ['.*running_.*']`"
         )
 
 
