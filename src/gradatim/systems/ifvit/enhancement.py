@@ -4,6 +4,8 @@ The orientation comes from the gradients' structure tensor, the distance of ridg
 each pixel is a mixture of what Gabor filters give that follow both.
 """
 
+from typing import Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -15,6 +17,14 @@ from gradatim.systems.ifvit.warping import Picture
 
 _SHORTEST, _LONGEST = 3.0, 25.0
 """Distances of ridges that are believed, in pixels."""
+
+
+class Enhancer(Protocol):
+    """What makes ridges clear: `enhanced`, or a network."""
+
+    def __call__(self, picture: Picture, mask: Mask | None = None) -> Picture:
+        """A print (H, W) in [0, 1] on an empty ground; the mask says where it is, or the enhancer finds out."""
+        ...
 
 
 def enhanced(picture: Picture, mask: Mask | None = None) -> Picture:

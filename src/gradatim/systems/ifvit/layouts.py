@@ -6,10 +6,12 @@ converter         the .npz that IFViT's converter makes of such a file, for a `l
 converter-legacy  the same .npz for a `legacy` transformer
 dense             Module 1 of IFViT's code, `dense_reg_ckpt.pkl`
 matcher           Module 2 of IFViT's code, `matcher_ckpt.pkl`, a transformer for whole images and one for regions
+fingernet...      the network that makes ridges clear; see `fingernet_layouts`
 """
 
 from collections.abc import Iterable, Mapping
 
+from gradatim.systems.ifvit.fingernet_layouts import FINGERNET_LAYOUTS
 from gradatim.weights.layout import Drop, Keep, Layout, Rename, Rule, Surplus, Tie
 
 _SWAP = (1, 0)
@@ -216,6 +218,7 @@ LAYOUTS: Mapping[str, Layout] = {
                 ),
             ),
         ),
+        *FINGERNET_LAYOUTS.values(),
     )
 }
 

@@ -35,13 +35,15 @@ class BatchNorm(nn.Module):
 
     Args:
         width: channels.
+        epsilon: added to the variance.
     """
 
     running_mean: Tensor
     running_var: Tensor
 
-    def __init__(self, width: int) -> None:
+    def __init__(self, width: int, *, epsilon: float = EPSILON) -> None:
         super().__init__()
+        self.epsilon = epsilon
         self.weight = nn.Parameter(torch.ones(width))
         self.bias = nn.Parameter(torch.zeros(width))
         self.register_buffer("running_mean", torch.zeros(width))
@@ -50,7 +52,7 @@ class BatchNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, C, H, W) -> the same; in train mode the running statistics take in this batch."""
         if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=EPSILON)
+            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.epsilon)
         count = x.numel() // x.shape[1]
         if count < 2:
             # One value a channel has no variance: Flax normalizes it to zero, and torch refuses.
@@ -59,7 +61,7 @@ class BatchNorm(nn.Module):
         else:
             mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
             # With a momentum of 1 the buffers become the batch's own mean and unbiased variance.
-            y = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=EPSILON)
+            y = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.epsilon)
             var = var * ((count - 1) / count)
         with torch.no_grad():
             self.running_mean.lerp_(mean, 1 - KEPT)
