@@ -119,6 +119,15 @@ def test_objects_in_an_npz_are_refused_and_not_run(tmp_path):
     assert not (tmp_path / "sprung").exists()
 
 
+def test_text_in_an_npz_is_left_and_said(tmp_path):
+    np.savez(tmp_path / "f.npz", a=np.ones(2), kind="Conv2D", author=np.array([b"x"]))
+
+    weights = read_weights(tmp_path / "f.npz")
+
+    assert list(weights.arrays) == ["a"]
+    assert weights.notes == ("not read, since it is text: 'kind', ... and 1 more",)
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.3, 0.5, 0.8, 0.95, 0.999])
 @pytest.mark.parametrize("kind", WRITERS)
 def test_a_file_cut_anywhere_is_refused_with_one_sentence(tmp_path, kind, share):

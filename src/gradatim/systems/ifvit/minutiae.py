@@ -37,8 +37,8 @@ def decoded(maps: MinutiaeMaps, *, threshold: float = 0.5) -> list[Minutiae]:
     for number, score in enumerate(maps.score[:, 0]):
         rows, columns = torch.nonzero(score > threshold, as_tuple=True)
         degrees = (2 * angle[number, rows, columns] - 89) % 360
-        columns_rows = (columns * CELL + x[number, rows, columns], rows * CELL + y[number, rows, columns])
-        each = (*columns_rows, torch.deg2rad(degrees.double()), score[rows, columns])
+        place = (columns * CELL + x[number, rows, columns], rows * CELL + y[number, rows, columns])
+        each = (*place, torch.deg2rad(degrees.double()), score[rows, columns])
         found.append(torch.stack([values.double() for values in each], dim=1).float().cpu().numpy())
     return found
 
@@ -127,7 +127,10 @@ def read_minutiae(path: Path) -> MinutiaeFile:
         raise DataError(f"{path}: a file of minutiae that cannot be read: {error}") from error
     if len(lines) < 2:
         raise DataError(f"{path}: {len(lines)} lines; a file of minutiae has a name and a line `count height width`")
-    count, height, width = (int(value) for value in _numbers(path, 2, lines[1], 3))
+    head = _numbers(path, 2, lines[1], 3)
+    if any(value != int(value) for value in head):
+        raise DataError(f"{path}, line 2: {lines[1]!r}, and whole numbers are needed")
+    count, height, width = map(int, head)
     rows = [_numbers(path, number, line, 3) for number, line in enumerate(lines[2:], 3) if line.strip()]
     if len(rows) != count:
         raise DataError(f"{path}: {len(rows)} minutiae, and line 2 says {count}")

@@ -1,4 +1,4 @@
-"""NumPy archives, read without pickle."""
+"""NumPy archives, read without pickle; text in them is left, and said."""
 
 import zipfile
 from pathlib import Path
@@ -22,14 +22,23 @@ def _recognises(path: Path, head: bytes) -> bool:
 
 
 def _read(path: Path) -> Weights:
-    arrays = {}
+    arrays, texts = {}, []
     try:
         with np.load(path, allow_pickle=False) as archive:
             for name in archive.files:
-                arrays[name] = torch.from_numpy(np.array(archive[name], order="C"))
+                value = np.array(archive[name], order="C")
+                if value.dtype.kind in "US":
+                    texts.append(name)
+                else:
+                    arrays[name] = torch.from_numpy(value)
     except Exception as error:  # A damaged archive can raise anything.
         raise FormatError(f"{path}: an .npz archive with an array that cannot be read: {error}") from error
-    return Weights(path=path, format=NPZ.name, arrays=arrays)
+    return Weights(path=path, format=NPZ.name, arrays=arrays, notes=_left(texts))
+
+
+def _left(texts: list[str]) -> tuple[str, ...]:
+    more = f", ... and {len(texts) - 1} more" if len(texts) > 1 else ""
+    return (f"not read, since it is text: {texts[0]!r}{more}",) if texts else ()
 
 
 NPZ = Format(name="npz", recognises=_recognises, read=_read)
