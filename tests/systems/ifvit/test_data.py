@@ -201,10 +201,12 @@ def test_points_of_a_copy_have_both_ends_on_the_print(folder):
 
 def test_the_published_corruption_puts_points_anywhere_and_fills_with_black(folder):
     settings = FingerprintSettings(root=folder, size=64, corruption=Corruption(original=True), points=1000)
-    sample = draw(open_data(settings, "train"), 1)
-    ends = sample["points"].round().long()
-    assert not sample["mask1"][ends[:, 1], ends[:, 0]].all()
-    assert (sample["image2"] == 0).sum() > 20
+    dataset = open_data(settings, "train")
+    samples = [draw(dataset, 1, epoch) for epoch in range(6)]
+    ends = samples[0]["points"].round().long()
+    assert not samples[0]["mask1"][ends[:, 1], ends[:, 0]].all()
+    # A picture that is hardly turned has no black corner.
+    assert sum(bool(sample["image2"][0, 0, 0] == 0) for sample in samples) >= 3
 
 
 def test_the_digest_follows_the_prints_and_what_is_done_to_them(folder):
