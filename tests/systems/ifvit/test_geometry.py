@@ -8,7 +8,6 @@ from gradatim.systems.ifvit.fingers import PrintStyle, make_impression, make_mas
 from gradatim.systems.ifvit.fingers.impression import pixels
 from gradatim.systems.ifvit.geometry import cell_points, estimate, mutual_matches, possible, robust_motion
 from gradatim.systems.ifvit.overlap import center_of, largest_area, overlap, patch, ridge_mask
-from gradatim.systems.ifvit.sources import pose
 from gradatim.systems.ifvit.warping import Warp, motion, moved, resampled, warped
 
 SIZE = 64
@@ -159,7 +158,7 @@ def test_two_prints_of_a_finger_lie_on_one_another_after_their_motion():
     master = make_master(0, 0, size=128)
     style = PrintStyle(plastic=False, noise=0, pressure=0)
     first, second = (make_impression(master, number, style) for number in (0, 1))
-    matrix = pose(second.skin) @ np.linalg.inv(pose(first.skin))
+    matrix = second.skin.rigid @ np.linalg.inv(first.skin.rigid)
     alignment = Alignment(matrix, 0, np.zeros((0, 4)), 0)
     lying = aligned_picture(first.image.astype(np.float32) / 255, alignment)
     both = aligned_mask(first.mask, alignment) & second.mask

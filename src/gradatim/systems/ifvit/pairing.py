@@ -17,7 +17,7 @@ from gradatim.systems.ifvit.fingers.noise import Random
 from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch
 from gradatim.systems.ifvit.pairs import Pair
 from gradatim.systems.ifvit.prints import background
-from gradatim.systems.ifvit.sources import PrintSource, pose
+from gradatim.systems.ifvit.sources import PrintSource
 from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, moved, warped
 
 _NOWHERE = Warp(np.eye(3))
@@ -90,8 +90,9 @@ def aligned(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -
     """Two prints on one another: what both show as a whole, and a patch of each around the middle of that.
 
     Drawn prints are aligned by the rigid part of their maps, as a good registration would; the skin's bend remains.
-    Those of two fingers are aligned alike, so that nothing but the ridges tells them apart. Prints of files lie as they
-    do in their files.
+    Those of two fingers are aligned alike, so that nothing but the ridges tells them apart. Prints of files are aligned
+    by the motion that was given, and points of one finger then lie on one another; without one they lie as they do in
+    their files.
 
     Args:
         source: the prints.
@@ -99,7 +100,8 @@ def aligned(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -
         pairing: how.
         random: source of the points.
     """
-    matrix = _alignment(source, pair)
+    given = source.alignment(pair.first, pair.second)
+    matrix = np.eye(3) if given is None else given
     first, second = source.picture(pair.first), source.picture(pair.second)
     second_mask = source.mask(pair.second)
     first_mask = warped(source.mask(pair.first).astype(np.float32), matrix) > 0.5
@@ -141,18 +143,10 @@ def _known(source: PrintSource, pair: Pair) -> Warp | _Known | None:
     return _Known(source, pair) if source.skin(pair.first) is not None else None
 
 
-def _alignment(source: PrintSource, pair: Pair) -> Matrix:
-    """The motion that brings the first print onto the second; none where nobody knows."""
-    first, second = source.skin(pair.first), source.skin(pair.second)
-    if first is None or second is None:
-        return np.eye(3)
-    whole: Matrix = pose(second) @ inverse(pose(first))
-    return whole
-
-
 def _aligned_points(source: PrintSource, pair: Pair, matrix: Matrix, both: Mask, first: Points) -> Points:
-    known = _known(source, pair) if pair.genuine else None
-    if known is None:
+    """Correspondences (N, 4) of prints that are aligned; none where nothing tells them."""
+    if not pair.genuine or source.alignment(pair.first, pair.second) is None:
         return np.zeros((0, 4))
-    last = known(moved(first, inverse(matrix)))
+    known = _known(source, pair)
+    last = first if known is None else known(moved(first, inverse(matrix)))
     return np.concatenate([first, last], axis=1)[inside(last, both)]
