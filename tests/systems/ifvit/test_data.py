@@ -95,6 +95,19 @@ def test_the_matchers_pictures_lie_on_one_another():
         assert sample["overlap"].float().mean() > 0.1
 
 
+def test_points_follow_an_alignment_that_is_wrong():
+    clean = FEW.model_copy(update={"style": CLEAN})
+    settings = MATCHER.model_copy(update={"misplaced": 0.1, "size": 128, "drawn": clean})
+    dataset = open_data(settings, "train")
+    away = []
+    for index in range(4):
+        sample = draw(dataset, index)
+        points = sample["points"]
+        away.append(float((points[:, :2] - points[:, 2:]).norm(dim=1).median()))
+        assert agreement(sample, (0, 0)) > 0.75
+    assert max(away) > 5
+
+
 def test_training_differs_between_epochs_and_validation_does_not():
     train, validate = open_data(DENSE, "train"), open_data(DENSE, "validate")
     assert train.random

@@ -58,6 +58,8 @@ class FingerprintSettings(BaseModel):
             correspondences nobody knows, are paired with a copy of themselves that `Corruption` makes worse; prints
             that are drawn are paired as they are. Given, it applies to both.
         enhance: whether the matcher's pictures, not its patches, show ridges made clear.
+        misplaced: most that the matcher's alignments are wrong by: a shift in sides of the picture, and a turn in
+            radians; those that a network finds are never exact.
         alignments: file of motions between prints of files, written by `write_alignments`. The matcher's pairs are then
             those that it lists, imposters too. By default all pairs are made, and lie as they do in their files.
         fit: how a print of a file comes to be a square; see `prints.fitted`.
@@ -80,6 +82,7 @@ class FingerprintSettings(BaseModel):
     protocol: Literal["share", "fvc"] = "share"
     corruption: Corruption | None = None
     enhance: bool = False
+    misplaced: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     alignments: Path | None = None
     fit: Fit = "keep"
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
@@ -267,7 +270,13 @@ def _pairing(settings: FingerprintSettings) -> Pairing:
     corruption = settings.corruption
     if corruption is None and not settings.draws:
         corruption = Corruption()
-    return Pairing(points=settings.points, roi=settings.roi, corruption=corruption, enhance=settings.enhance)
+    return Pairing(
+        points=settings.points,
+        roi=settings.roi,
+        corruption=corruption,
+        enhance=settings.enhance,
+        misplaced=settings.misplaced,
+    )
 
 
 def _spread(pairs: Sequence[Pair], most: int) -> list[Pair]:

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradatim.systems.ifvit.fingers.noise import Field, blurred
+from gradatim.systems.ifvit.fingers.noise import Field, blurred, fast_length
 from gradatim.systems.ifvit.fingers.ridges import RidgeFilter
 from gradatim.systems.ifvit.overlap import Mask, ridge_mask
 from gradatim.systems.ifvit.warping import Picture
@@ -108,5 +108,9 @@ def _evened(picture: Picture, mask: Mask) -> Picture:
 
 def _around(values: NDArray[np.floating], sigma: float) -> Field:
     """Gaussian mean around each pixel, (H, W); beyond the border there is nothing."""
-    margin = int(np.ceil(2 * sigma))
-    return blurred(np.pad(values, margin), sigma)[margin:-margin, margin:-margin]
+    height, width = values.shape
+    margin = int(np.ceil(4 * sigma))
+    # The filter wraps around, so the ends are kept apart by one margin.
+    room = np.zeros((fast_length(height + margin), fast_length(width + margin)), np.float32)
+    room[:height, :width] = values
+    return blurred(room, sigma)[:height, :width]

@@ -18,7 +18,7 @@ from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch
 from gradatim.systems.ifvit.pairs import Pair
 from gradatim.systems.ifvit.prints import background
 from gradatim.systems.ifvit.sources import PrintSource
-from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, moved, warped
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, motion, moved, warped
 
 _NOWHERE = Warp(np.eye(3))
 _SPARE = 3
@@ -34,12 +34,14 @@ class Pairing:
         roi: side of the patches.
         corruption: what the second picture goes through; None leaves it as it is.
         enhance: whether the pictures that are compared as a whole show ridges made clear.
+        misplaced: most that an alignment is wrong by: a shift in sides of the picture, and a turn in radians.
     """
 
     points: int
     roi: int = 90
     corruption: Corruption | None = None
     enhance: bool = False
+    misplaced: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,10 @@ def aligned(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -
         source: the prints.
         pair: which.
         pairing: how.
-        random: source of the points.
+        random: source of the points and of the error of the alignment.
     """
     given = source.alignment(pair.first, pair.second)
-    matrix = np.eye(3) if given is None else given
+    matrix = _misplacement(source.picture(pair.second), pairing, random) @ (np.eye(3) if given is None else given)
     first, second = source.picture(pair.first), source.picture(pair.second)
     second_mask = source.mask(pair.second)
     first_mask = warped(source.mask(pair.first).astype(np.float32), matrix) > 0.5
@@ -143,10 +145,21 @@ def _known(source: PrintSource, pair: Pair) -> Warp | _Known | None:
     return _Known(source, pair) if source.skin(pair.first) is not None else None
 
 
+def _misplacement(picture: Picture, pairing: Pairing, random: Random) -> Matrix:
+    """A small motion of a picture's frame."""
+    turn, *shift = pairing.misplaced * random.uniform(-1, 1, 3)
+    height, width = picture.shape
+    side = max(height, width)
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    return motion(middle, degrees=float(np.degrees(turn)), shift=(shift[0] * side, shift[1] * side))
+
+
 def _aligned_points(source: PrintSource, pair: Pair, matrix: Matrix, both: Mask, first: Points) -> Points:
     """Correspondences (N, 4) of prints that are aligned; none where nothing tells them."""
-    if not pair.genuine or source.alignment(pair.first, pair.second) is None:
+    given = source.alignment(pair.first, pair.second)
+    if not pair.genuine or given is None:
         return np.zeros((0, 4))
     known = _known(source, pair)
-    last = first if known is None else known(moved(first, inverse(matrix)))
+    whence = moved(first, inverse(matrix))
+    last = known(whence) if known is not None else moved(whence, given)
     return np.concatenate([first, last], axis=1)[inside(last, both)]
