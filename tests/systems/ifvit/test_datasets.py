@@ -93,7 +93,16 @@ def test_a_finger_on_two_devices_is_one_finger(tmp_path):
 
 
 def test_nobody_is_in_training_and_validation_whatever_devices_are_kept(tmp_path):
-    write_layout(tmp_path, "sd302a", fingers=80, impressions=2, size=32)
+    people = range(8)
+    touch(
+        tmp_path,
+        *(
+            f"images/challengers/{device}/roll/png/{person:04d}_{device}_roll_{finger:02d}.png"
+            for person in people
+            for device in "AB"
+            for finger in (1, 2)
+        ),
+    )
     files = list_prints("sd302a", tmp_path).files
     some = [file for file in files if file.impression == "A"]
     for seed in range(5):

@@ -116,9 +116,34 @@ def robust_motion(
     Source:
         M. Fischler and R. Bolles, "Random sample consensus", 1981.
     """
-    needed = _NEEDED[model]
-    if len(first) < max(needed, least):
+    if len(first) < max(_NEEDED[model], least):
         return None
+    if model == "similarity":
+        best = _similar(first, second, random, tolerance)
+    else:
+        best = _sampled(first, second, random, model, tolerance)
+    return _refined(best, first, second, model, tolerance=tolerance, least=least, largest_scale=largest_scale)
+
+
+def _similar(first: Points, second: Points, random: Random, tolerance: float) -> NDArray[np.bool_]:
+    """Which matches agree with the best of many similarities through two of them each; all are tried at once."""
+    a, b = first[:, 0] + 1j * first[:, 1], second[:, 0] + 1j * second[:, 1]
+    one = random.integers(0, len(a), _ROUNDS)
+    other = (one + random.integers(1, len(a), _ROUNDS)) % len(a)
+    apart = np.abs(a[one] - a[other]) > 1e-9
+    one, other = one[apart], other[apart]
+    if not len(one):
+        return np.zeros(len(a), bool)
+    factor = (b[one] - b[other]) / (a[one] - a[other])
+    shift = b[one] - factor * a[one]
+    agree = np.abs(factor[:, None] * a + shift[:, None] - b) <= tolerance
+    best: NDArray[np.bool_] = agree[agree.sum(axis=1).argmax()]
+    return best
+
+
+def _sampled(first: Points, second: Points, random: Random, model: Model, tolerance: float) -> NDArray[np.bool_]:
+    """Which matches agree with the best of many motions through as few of them as tell one."""
+    needed = _NEEDED[model]
     best = np.zeros(len(first), bool)
     trial, rounds = 0, _ROUNDS
     while trial < rounds:
@@ -128,7 +153,7 @@ def robust_motion(
         if agree.sum() > best.sum():
             best = agree
             rounds = min(_ROUNDS, _enough(float(best.mean()), needed))
-    return _refined(best, first, second, model, tolerance=tolerance, least=least, largest_scale=largest_scale)
+    return best
 
 
 def possible(matrix: Matrix, around: Points, largest_scale: float) -> bool:
