@@ -15,9 +15,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from PIL import Image
 from torch import Tensor
 
 import gradatim
@@ -25,8 +23,9 @@ from gradatim import Plan, Stage, find_system
 from gradatim.data.batches import collated
 from gradatim.systems.multigriddet.data import DetectionDataset, DetectionSettings, open_data
 from gradatim.systems.multigriddet.losses import SCALES_OF_LOSSES
+from gradatim.systems.multigriddet.pictures import write_shapes
 from gradatim.systems.multigriddet.recipes import PARTS
-from gradatim.systems.multigriddet.shapes import CLASSES, ShapesSettings, draw_scene
+from gradatim.systems.multigriddet.shapes import CLASSES, ShapesSettings
 from support.harness import in_turn, medians, options, show
 
 SYSTEM = find_system("multigriddet")
@@ -61,22 +60,6 @@ class Timed:
         found = self.data.sample(index, fields, random)
         self.seconds += time.perf_counter() - began
         return found
-
-
-def write_pictures(folder: Path, count: int, size: int) -> None:
-    """A YOLO folder of drawn shapes."""
-    settings = ShapesSettings(count=count, size=(size, size))
-    for kind in ("images", "labels"):
-        (folder / kind / "train").mkdir(parents=True)
-    for index in range(count):
-        scene = draw_scene(settings, "train", index)
-        Image.fromarray(np.asarray(scene.picture)).save(folder / "images" / "train" / f"{index}.png")
-        lines = [
-            f"{label} {(x1 + x2) / 2 / size} {(y1 + y2) / 2 / size} {(x2 - x1) / size} {(y2 - y1) / size}\n"
-            for (x1, y1, x2, y2), label in zip(scene.boxes, scene.classes, strict=True)
-        ]
-        (folder / "labels" / "train" / f"{index}.txt").write_text("".join(lines))
-    (folder / "names.yaml").write_text(f"names: [{', '.join(CLASSES)}]\n")
 
 
 class Work:
@@ -182,7 +165,9 @@ def main() -> None:
     chosen = parser.parse_args()
     torch.set_num_threads(chosen.threads)
     with tempfile.TemporaryDirectory(prefix="gradatim-detector-") as place:
-        write_pictures(Path(place) / "data", chosen.batch * (chosen.steps + chosen.warmup) // 2, chosen.image)
+        count = chosen.batch * (chosen.steps + chosen.warmup) // 2
+        shapes = ShapesSettings(count=count, validate_count=1, size=(chosen.image, chosen.image))
+        write_shapes(Path(place) / "data", shapes)
         work = Work(chosen, Path(place) / "data")
         ways: dict[str, Callable[[], float]] = {}
         for level in LEVELS:

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from gradatim.data.image import write_image
+from gradatim.systems.multigriddet.detections import from_letterbox
 
 
 def picture(path: Path, size=(20, 30), seed: int = 0) -> Path:
@@ -12,6 +14,15 @@ def picture(path: Path, size=(20, 30), seed: int = 0) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     write_image(path, np.random.default_rng(seed).integers(0, 256, (*size, 3), dtype=np.uint8))
     return path
+
+
+def brought_back(boxes, place, *, published=False):
+    """Corners (N, 4) in the pixels of the network's input, as corners in those of the picture."""
+    corners = np.asarray(boxes, np.float64).reshape(-1, 4)
+    both = np.concatenate([(corners[:, :2] + corners[:, 2:]) / 2, corners[:, 2:] - corners[:, :2]], 1)
+    relative = torch.from_numpy(both / np.array([place.target[1], place.target[0]] * 2))
+    found = from_letterbox(relative, place, published=published).numpy()
+    return np.concatenate([found[:, :2], found[:, :2] + found[:, 2:]], 1)
 
 
 def yolo_folder(

@@ -4,7 +4,6 @@ import struct
 
 import numpy as np
 import torch
-from PIL import Image
 
 from gradatim import run
 from gradatim.find import read_plan_document
@@ -12,7 +11,8 @@ from gradatim.plan import override
 from gradatim.systems.multigriddet.geometry import offset_inverse
 from gradatim.systems.multigriddet.layouts import CONVOLUTIONS, PLACES
 from gradatim.systems.multigriddet.model import PARTS, MultiGridDetSettings
-from gradatim.systems.multigriddet.shapes import ShapesSettings, draw_scene
+from gradatim.systems.multigriddet.pictures import write_shapes
+from gradatim.systems.multigriddet.shapes import ShapesSettings
 
 CLASSES = ("circle", "square", "triangle")
 ANCHORS = [[[28, 28], [24, 24]], [[18, 18], [15, 15]], [[10, 10], [7, 7]]]
@@ -110,20 +110,7 @@ def darknet_file(path, backbone, *, beyond=0):
 
 def shapes_folder(folder, **changes):
     """A YOLO folder of drawn shapes."""
-    settings = ShapesSettings(**{**SHAPES, **changes})
-    for split, count in (("train", settings.count), ("val", settings.validate_count)):
-        for kind in ("images", "labels"):
-            (folder / kind / split).mkdir(parents=True, exist_ok=True)
-        for index in range(count):
-            scene = draw_scene(settings, "train" if split == "train" else "validate", index)
-            Image.fromarray(scene.picture).save(folder / "images" / split / f"{index}.png")
-            height, width = scene.picture.shape[:2]
-            lines = [
-                f"{label} {(x1 + x2) / 2 / width} {(y1 + y2) / 2 / height} {(x2 - x1) / width} {(y2 - y1) / height}\n"
-                for (x1, y1, x2, y2), label in zip(scene.boxes, scene.classes, strict=True)
-            ]
-            (folder / "labels" / split / f"{index}.txt").write_text("".join(lines))
-    (folder / "names.yaml").write_text(f"names: [{', '.join(settings.classes)}]\n")
+    write_shapes(folder, ShapesSettings(**{**SHAPES, **changes}))
     return folder
 
 

@@ -166,6 +166,10 @@ class System:
         """The metrics, their signatures read."""
         return {name: read_call(metric.function, self.parts, name) for name, metric in self.metrics.items()}
 
+    def higher_is_better(self, name: str) -> bool:
+        """Which way a metric is up; losses are down."""
+        return name in self.metrics and self.metrics[name].higher_is_better
+
     def _check_losses(self, tasks: Mapping[str, Task]) -> None:
         made = {name for task in tasks.values() for step in task.names for name in step.makes} | set(self.fields)
         wrong = [f"{name!r} is both a loss and a metric" for name in sorted(set(self.losses) & set(self.metrics))]

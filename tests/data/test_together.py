@@ -3,13 +3,16 @@
 import pytest
 import torch
 
+from gradatim import PlanError, Stage
 from gradatim.data.batches import BatchOrder, batches, plain_batches
+from gradatim.engine.features import views_of
 
 
 class Growing:
     """Rows whose training batches get a length of their own."""
 
     fields = ("x",)
+    draws_batches = True
 
     def __init__(self, random=True):
         self.random = random
@@ -43,6 +46,14 @@ def test_each_batch_is_changed_as_a_whole_and_equally_in_any_process(workers):
     assert len({batch.shape[1] for batch in found}) >= 4
     assert all(torch.equal(a, b) for a, b in zip(found, epoch(Growing()), strict=True))
     assert [b.shape[1] for b in found] != [b.shape[1] for b in epoch(Growing(), seed=1)]
+
+
+def test_drawn_views_of_single_samples_are_refused_where_batches_are_drawn_as_a_whole():
+    stage = Stage(name="s", task="t", train=["p"], losses={"l": 1}, lr=1, epochs=2, cache={"views": 2})
+
+    with pytest.raises(PlanError, match=r"keeps samples one by one, but its data draws\s+something for each batch"):
+        views_of(stage, Growing(), training=True)
+    assert views_of(stage, Growing(), training=False) == 1
 
 
 def test_without_chance_and_in_validation_batches_stay_as_they_are():

@@ -54,6 +54,14 @@ def test_axes_are_exchanged():
     assert torch.equal(found["a.w"], torch.arange(24).view(2, 3, 4).permute(2, 0, 1))
 
 
+def test_axes_are_put_into_one_before_they_are_exchanged():
+    cube = torch.arange(24).view(2, 3, 4)
+
+    found, _ = made({"w": cube}, Rename("w", "a.w", transpose=(1, 0), flatten=(1, 2)))
+
+    assert torch.equal(found["a.w"], cube.reshape(2, 12).T)
+
+
 def test_arrays_are_joined_in_the_rules_order_whatever_the_files():
     rule = Join((r"(\d)\.q", r"(\d)\.k", r"(\d)\.v"), r"a.\1.qkv", axis=0)
     names = ["1.v", "0.k", "0.q", "1.q", "0.v", "1.k"]
@@ -105,6 +113,15 @@ def test_surplus_blocks_are_left_out_and_kept_arrays_stay_each_with_its_reason()
     assert account.kept == {"by formula": ("table",)}
     assert torch.equal(part.weight, ROWS)
     assert torch.equal(part.table, torch.zeros(3))
+
+
+def test_a_surplus_array_that_several_of_ours_are_made_of_is_told_once():
+    rules = (Rename("(.+)", (r"a.\1", r"a.more.\1")), Surplus(r"a\.more\..+", "a smaller part"))
+    weights = Weights(path="f", format="test", arrays={"weight": ROWS, "table": ROWS[0], "more.0": ROWS})
+
+    (account,) = transfer(weights, {"a": Two()}, layout=layout(*rules))
+
+    assert account.dropped == {"a smaller part": ("a.more.weight", "a.more.table", "a.more.0")}
 
 
 def test_one_part_of_a_file_may_feed_two_parts():

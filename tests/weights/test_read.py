@@ -144,14 +144,14 @@ def test_a_flipped_bit_in_an_npz_is_found(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "not a file of weights (safetensors, npz, keras, darknet, torch): an empty file"),
+        (b"", "not a file of weights (safetensors, npz, keras, darknet, flax, torch): an empty file"),
         (
             b"epoch,loss\n1,0.5\n",
-            "not a file of weights (safetensors, npz, keras, darknet, torch): it begins with b'epoch,lo'",
+            "not a file of weights (safetensors, npz, keras, darknet, flax, torch): it begins with b'epoch,lo'",
         ),
         (
             b"<!DOCTYPE html>",
-            "not a file of weights (safetensors, npz, keras, darknet, torch): it begins with b'<!DOCTYP'",
+            "not a file of weights (safetensors, npz, keras, darknet, flax, torch): it begins with b'<!DOCTYP'",
         ),
         (
             b"version https://git-lfs.github.com/spec/v1\n",

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from gradatim.errors import FormatError
-from gradatim.weights.formats.restricted_pickle import dump_pickle, load_pickle
+from gradatim.weights.formats.restricted_pickle import Builder, dump_pickle, load_pickle
 
 
 def message(path) -> str:
@@ -62,6 +62,21 @@ def test_an_array_that_stands_twice_is_one_array_and_may_be_changed(tmp_path):
     first, second = load_pickle(written(tmp_path, [array, array]))
     first[0] = 9
     assert second[0] == 9
+
+
+def test_further_names_are_read_by_builders_that_are_handed_in_and_only_then(tmp_path):
+    path = written(tmp_path, {"when": datetime.date(2020, 1, 2)})
+
+    def builders(module, name):
+        return Builder(lambda content: list(content)) if (module, name) == ("datetime", "date") else None
+
+    assert load_pickle(path, builders=builders) == {"when": [7, 228, 1, 2]}
+    assert "'datetime.date'" in message(path)
+
+
+def test_a_name_of_ours_is_not_handed_to_further_builders(tmp_path):
+    path = written(tmp_path, np.arange(3))
+    assert same(load_pickle(path, builders=lambda module, name: Builder(lambda *_: "wrong")), np.arange(3))
 
 
 def test_a_list_that_holds_itself_is_read(tmp_path):

@@ -26,7 +26,7 @@ class RunDisplay:
     def observe(self, event: dict[str, Any]) -> None:
         """Take in one event of a run."""
         draw = getattr(self, f"_on_{event['event']}", None)
-        if draw is not None and (not self._quiet or event["event"] == "guard"):
+        if draw is not None and (not self._quiet or event["event"] in ("guard", "lengthened")):
             draw(event)
 
     def tick(self, done: int, total: int) -> None:
@@ -133,6 +133,9 @@ class RunDisplay:
     def _on_resumed(self, event: dict[str, Any]) -> None:
         because = f": {event['because']}, lr x {event['lr_scale']:g}" if "because" in event else ""
         self._say(f"  back at step {event['step']}{because}", "yellow")
+
+    def _on_lengthened(self, event: dict[str, Any]) -> None:
+        self._say(f"! {event['stage']}: {event['message']}", "bold red")
 
     def _on_guard(self, event: dict[str, Any]) -> None:
         self._say(f"! guard {event['guard']}: {event['message']}", "bold red")

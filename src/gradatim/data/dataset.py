@@ -11,7 +11,8 @@ class Dataset(Protocol):
 
     A dataset is sent to worker processes, so it must be picklable. Fields whose first axis has a length of its own in
     each sample are named in an attribute `ragged`; batches of them are padded, with a mask `NAME_mask` beside them.
-    A method `together`, of a training batch and a random generator, may change a batch as a whole, such as its size.
+    A method `together`, of a training batch and a random generator, may change a batch as a whole, such as its size;
+    whether it does stands in `draws_batches`.
     Names of classes, in the order of the labels, may stand in `classes`, and what a user should know of the data, one
     sentence each, in `notes`.
     """

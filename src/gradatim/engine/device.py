@@ -4,6 +4,7 @@ import os
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -29,6 +30,17 @@ class Place:
         if batch is None or isinstance(batch, torch.Tensor):
             return batch if batch is None else batch.to(self.device, non_blocking=True)
         return {name: self.send(value) for name, value in batch.items()}
+
+    def free_memory(self) -> int:
+        """Bytes that can be allocated on this device now."""
+        if self.device.type == "cuda":
+            return int(torch.cuda.mem_get_info(self.device)[0])
+        lines = Path("/proc/meminfo").read_text().splitlines() if Path("/proc/meminfo").is_file() else []
+        told = dict(line.split(":", 1) for line in lines if ":" in line)
+        if "MemAvailable" in told:
+            return int(told["MemAvailable"].split()[0]) * 1024
+        # Systems that do not say what is available: half of what there is.
+        return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") // 2
 
     def seeder(self) -> Callable[[int], object]:
         """What seeds dropout on this device; `torch.manual_seed` would visit every device."""

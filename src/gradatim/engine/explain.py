@@ -79,6 +79,7 @@ def _stage(
         "task": stage.task,
         "length": f"{stage.steps} steps" if stage.steps else f"{stage.epochs} epochs",
         "batch_size": stage.batch_size,
+        "accumulate": stage.accumulate,
         "losses": {name: dict(training.losses) for name, training in stage.trainings().items()},
         "memory": memory,
         "features": features,

@@ -461,6 +461,12 @@ def views_of(stage: Stage, dataset: Dataset, *, training: bool) -> int | None:
     if not training or not dataset.random:
         return 1
     if cache.views is not None:
+        if getattr(dataset, "draws_batches", False):
+            raise PlanError(
+                f"stage {stage.name!r}: `cache: {{views: {cache.views}}}` keeps samples one by one, but its data draws "
+                "something for each batch as a whole (such as its size), which no sample would show. Take away one of "
+                "the two"
+            )
         return cache.views
     if cache.asked_for:
         raise PlanError(

@@ -1,6 +1,7 @@
 """Validation: a metric or loss over the whole validation set, in the set's order."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +18,6 @@ from gradatim.engine.module import read_fields
 from gradatim.errors import DataError
 from gradatim.plan.stage import Stage
 from gradatim.system import System
-from gradatim.task import Task
 
 
 @dataclass(frozen=True)
@@ -33,80 +33,108 @@ class Judgement:
     terms: Mapping[str, float]
 
 
-def build_judge(
-    system: System,
-    stage: Stage,
-    options: Mapping[str, Any],
-    parts: Mapping[str, nn.Module],
-    dataset: Dataset,
-    place: Place,
-    seed: int,
-    feed: Feed | None = None,
-) -> tuple[Callable[[], Judgement], bool]:
-    """A function that computes the stage's metric, and whether higher is better.
+class _Figure:
+    """A metric or a loss of the whole set, gathered batch by batch."""
 
-    Where the stage's `loss_band` refers to validation, the function computes its losses too.
+    def __init__(self, system: System, name: str, options: Mapping[str, Any]) -> None:
+        known = {**system.read_losses, **system.read_metrics}
+        self._measure = known[name].bound(options)
+        # A loss that is the sum of several gives them all.
+        self._summed = name in system.losses
+        self._over = system.metrics[name].over if name in system.metrics else None
+        self._collected: list[Any] = []
+        self._total, self._count = 0.0, 0
+
+    def add(self, values: Mapping[str, Any], count: int) -> None:
+        """Take a batch of `count` samples."""
+        result = self._measure(values)
+        self._count += count
+        if self._over is not None:
+            self._collected.append(result)
+            return
+        result = result.double().sum() if self._summed else result.double()
+        self._total += float(result.sum()) if result.ndim else float(result) * count
+
+    @property
+    def value(self) -> float:
+        return self._total / self._count if self._over is None else self._over(self._collected)
+
+
+@contextmanager
+def _evaluating(parts: Mapping[str, nn.Module]) -> Iterator[None]:
+    """Evaluation mode without gradients; then the modes that were. What is held still ignores both."""
+    learning = [module for part in parts.values() for module in part.modules() if module.training]
+    for part in parts.values():
+        part.eval()
+    with torch.no_grad():
+        yield
+    for module in learning:
+        module.training = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Judge:
+    """Computes a stage's metric, and its losses where its `loss_band` refers to validation.
+
+    Args:
+        system, stage: that judge.
+        options: of the stage's steps, losses and metric.
+        parts: the model.
+        dataset: validation samples.
+        place: device and rank.
+        seed: of the plan.
+        feed: stored features, where some are.
 
     Raises:
         DataError: the validation set is empty.
     """
-    assert stage.validation is not None
-    metric = stage.validation.metric
-    task = system.task_of(stage)
-    known = {**system.read_losses, **system.read_metrics}
-    call = known[metric]
-    higher = metric in system.metrics and system.metrics[metric].higher_is_better
-    band = stage.guards.loss_band
-    losses = stage.loss_names() if band is not None and band.reference == "validation" else ()
-    named = [metric, *(name for name in losses if name != metric)]
-    needs = {value for name in named for value in known[name].names.needs}
-    want = [name for name in system.wants(named) if name in needs or name in _makes(task)]
-    fields = read_fields(system, stage, named, feed.names if feed is not None else ())
-    measured = {name: system.read_losses[name].bound(options) for name in losses}
-    size = stage.validation.batch_size or stage.batch_size
-    measure = call.bound(options)
-    over = system.metrics[metric].over if metric in system.metrics else None
-    if not len(dataset):
-        raise DataError(
-            f"stage {stage.name!r}: the validation set is empty; hold samples out, or leave `validate` away"
-        )
 
-    @torch.no_grad()
-    def judge() -> Judgement:
-        # Trained parts are in train mode between validations; what is held still ignores both calls.
-        learning = [module for part in parts.values() for module in part.modules() if module.training]
-        for part in parts.values():
-            part.eval()
-        total, count = 0.0, 0
-        collected: list[Any] = []
-        terms = dict.fromkeys(losses, 0.0)
-        generator, reseed = torch.Generator(place.device), place.seeder()
-        for indices, batch in plain_batches(dataset, fields, size):
-            generator.manual_seed(keyed_seed(seed, stage.name, "validate", indices[0]))
+    system: System
+    stage: Stage
+    options: Mapping[str, Any]
+    parts: Mapping[str, nn.Module]
+    dataset: Dataset
+    place: Place
+    seed: int
+    feed: Feed | None = None
+
+    def __post_init__(self) -> None:
+        if not len(self.dataset):
+            raise DataError(
+                f"stage {self.stage.name!r}: the validation set is empty; hold samples out, or leave `validate` away"
+            )
+
+    def __call__(self) -> Judgement:
+        """Judge the model as it is now; its modes are left as they were."""
+        assert self.stage.validation is not None
+        metric, band = self.stage.validation.metric, self.stage.guards.loss_band
+        losses = self.stage.loss_names() if band is not None and band.reference == "validation" else ()
+        figure = _Figure(self.system, metric, self.options)
+        terms = {name: _Figure(self.system, name, self.options) for name in losses}
+        with _evaluating(self.parts):
+            for values, count in self._values((metric, *losses)):
+                for one in (figure, *terms.values()):
+                    one.add(values, count)
+        return Judgement(figure.value, {name: term.value for name, term in terms.items()})
+
+    def _values(self, names: Sequence[str]) -> Iterator[tuple[dict[str, Any], int]]:
+        """Fields and results of each batch, and the number of its samples."""
+        names = tuple(dict.fromkeys(names))
+        task = self.system.task_of(self.stage)
+        known = {**self.system.read_losses, **self.system.read_metrics}
+        needs = {value for name in names for value in known[name].names.needs}
+        made = {value for step in task.names for value in step.makes}
+        want = [name for name in self.system.wants(names) if name in needs or name in made]
+        fields = read_fields(self.system, self.stage, names, self.feed.names if self.feed is not None else ())
+        assert self.stage.validation is not None
+        size = self.stage.validation.batch_size or self.stage.batch_size
+        generator, reseed = torch.Generator(self.place.device), self.place.seeder()
+        for indices, batch in plain_batches(self.dataset, fields, size):
+            generator.manual_seed(keyed_seed(self.seed, self.stage.name, "validate", indices[0]))
             reseed(generator.initial_seed())
-            if feed is not None:
-                batch |= feed.gather(np.array(indices))
-            sent = place.send(batch)
-            sent = feed.restored(sent) if feed is not None else sent
-            values = task.compute(parts, sent, want=want, options=options, generator=generator)
-            found = {**sent, **values}
-            count += len(indices)
-            for name, loss in measured.items():
-                terms[name] += float(loss(found).double().sum()) * len(indices)
-            result = measure(found)
-            if over is not None:
-                collected.append(result)
-                continue
-            # A loss that is the sum of several gives them all.
-            result = result.double().sum() if metric in system.losses else result.double()
-            total += float(result.sum()) if result.ndim else float(result) * len(indices)
-        for module in learning:
-            module.training = True
-        value = total / count if over is None else over(collected)
-        return Judgement(value, {name: term / count for name, term in terms.items()})
-
-    return judge, higher
-
-
-def _makes(task: Task) -> set[str]:
-    return {value for step in task.names for value in step.makes}
+            if self.feed is not None:
+                batch |= self.feed.gather(np.array(indices))
+            sent = self.place.send(batch)
+            sent = self.feed.restored(sent) if self.feed is not None else sent
+            made_now = task.compute(self.parts, sent, want=want, options=self.options, generator=generator)
+            yield {**sent, **made_now}, len(indices)

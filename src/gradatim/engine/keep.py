@@ -95,7 +95,7 @@ def passes(stage: Stage, samples: int) -> float:
     """How often a stage reads each sample of its training set."""
     if stage.epochs:
         return stage.epochs
-    return (stage.steps or 0) * stage.accumulate * stage.batch_size / max(1, samples)
+    return (stage.steps or 0) * stage.step_samples / max(1, samples)
 
 
 def kept_views(system: System, stage: Stage, settings: Any, dataset: Dataset) -> int | None:
@@ -160,7 +160,7 @@ def open_feeds(keeping: Keeping, order: BatchOrder, shelf: Shelf | None = None) 
             stores,
             len(prefix.samples.dataset),
             prefix.samples.views,
-            hold=stage.accumulate if stage.updates else 1,
+            hold=stage.passes if stage.updates else 1,
             pinned=keeping.place.device.type == "cuda" and torch.cuda.is_available(),
         )
         if which == "train":

@@ -14,7 +14,7 @@ def lone_problems(system: System, stage: Stage, samples: int, *, world: int = 1)
     """
     chosen = [name for name in stage.loss_names() if name in system.comparing]
     batches = -(-samples // (stage.batch_size * world))
-    ends_before = stage.steps is not None and stage.steps * stage.accumulate < batches
+    ends_before = stage.steps is not None and stage.steps * stage.passes < batches
     if not chosen or ends_before or not _leaves_one(samples, stage.batch_size, world):
         return []
     fits = [size for size in range(2, samples + 1) if not _leaves_one(samples, size, world)]

@@ -19,6 +19,7 @@ from gradatim.data.random import keyed_seed
 from gradatim.engine.device import Place, precision_of
 from gradatim.engine.feed import Feed
 from gradatim.engine.judge import Judgement
+from gradatim.engine.lengthen import OpenedTooEarlyError
 from gradatim.engine.module import Computation, only_learns
 from gradatim.engine.state import Driver, LoopState, build_driver, trained_modules
 from gradatim.errors import GuardError
@@ -91,7 +92,7 @@ class Loop:
         stage, order = work.stage, order_of(work.stage, work.seed, len(work.dataset), work.place)
         self.work = work
         self.order = order
-        self.steps_per_epoch = -(-order.per_epoch // stage.accumulate)
+        self.steps_per_epoch = -(-order.per_epoch // stage.passes)
         self.total_steps = stage.steps or self.steps_per_epoch * (stage.epochs or 1)
         length = {"steps": self.total_steps, "per_epoch": self.steps_per_epoch}
         self.state = LoopState(
@@ -177,8 +178,8 @@ class Loop:
     def _batches_of(self, step: int) -> tuple[int, int]:
         """(number of a step's first batch, number of its batches)."""
         epoch, inside = divmod(step, self.steps_per_epoch)
-        first = inside * self.work.stage.accumulate
-        return epoch * self.order.per_epoch + first, min(self.work.stage.accumulate, self.order.per_epoch - first)
+        first = inside * self.work.stage.passes
+        return epoch * self.order.per_epoch + first, min(self.work.stage.passes, self.order.per_epoch - first)
 
     def _source(self) -> Iterator[dict[str, Any]]:
         work = self.work
@@ -279,7 +280,7 @@ class Loop:
         terms = self.state.means()
         now = time.perf_counter()
         seconds, self._clock = now - self._clock, now
-        samples = counted * self.work.stage.accumulate * self.work.stage.batch_size * self.work.place.world
+        samples = counted * self.work.stage.step_samples * self.work.place.world
         event = {
             "losses": terms,
             "lr": {d.turn.name: max(g["lr"] for g in d.optimizer.param_groups) for d in self.state.drivers},
@@ -290,11 +291,7 @@ class Loop:
         self._observe("step", **event)
         self.state.start_interval()
         if self.state.spike is not None:
-            named = [f"{d.turn.name}.{n}" if len(self.state.drivers) > 1 else n
-                     for d in self.state.drivers for n, _, _ in d.turn.losses]  # fmt: skip
-            weights = [weight for d in self.state.drivers for _, weight, _ in d.turn.losses]
-            total = sum(weight * terms[name] for name, weight in zip(named, weights, strict=True))
-            trouble = self.state.spike.judge(total)
+            trouble = self.state.spike.judge(self.work.stage.total(terms))
             if trouble is not None:
                 return trouble
         return self._in_band(terms, "start")
@@ -356,6 +353,8 @@ class Loop:
             message=trouble.message,
         )
         self.work.keep(self.state.snapshot(), True)
+        if self.work.stage.guards.then == "lengthen":
+            raise OpenedTooEarlyError(self.work.stage.name, trouble.message)
         raise GuardError(
             f"stage {self.work.stage.name!r}, step {self.state.counters.step}: {trouble.message}. The weights before "
             f"this stage are untouched, and the state of this step is kept; lower `lr`, train fewer parts first, or "

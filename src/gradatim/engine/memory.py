@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gradatim.engine.build import converted_options, outline_parts
-from gradatim.engine.module import build_computation
+from gradatim.engine.module import Computation, build_computation
 from gradatim.engine.outlook import blank_field, is_light, zeros_of
 from gradatim.errors import GradatimError
 from gradatim.parts import named_trained, set_trainable
@@ -42,20 +42,24 @@ def estimate(
         GradatimError: what a part says of shapes that do not fit.
     """
     set_trainable(parts, stage.trained())
-    weights = sum(_bytes(a) for part in parts.values() for a in part.state_dict().values())
+    fixed = weight_bytes(stage, parts)
+    activations = _activations(system, stage, options, parts, shapes)
+    return {**fixed, "activations": activations, "total": fixed["total"] + (activations or 0)}
+
+
+def weight_bytes(stage: Stage, parts: Mapping[str, nn.Module]) -> dict[str, int]:
+    """Bytes that a training step needs whatever its batch: `weights`, `gradients`, `optimizer` and their `total`."""
+    weights = sum(bytes_of(a) for part in parts.values() for a in part.state_dict().values())
     gradients = optimizer = 0
     for training in stage.trainings().values():
-        own = sum(_bytes(p) for _, _, p in named_trained(parts, training))
+        own = sum(bytes_of(p) for _, _, p in named_trained(parts, training))
         gradients += own
         optimizer += own * _MOMENTS[training.optimizer.name]
-    activations = _activations(system, stage, options, parts, shapes)
-    total = weights + gradients + optimizer + (activations or 0)
     return {
         "weights": weights,
         "gradients": gradients,
         "optimizer": optimizer,
-        "activations": activations,
-        "total": total,
+        "total": weights + gradients + optimizer,
     }
 
 
@@ -73,8 +77,33 @@ def shape_problems(system: System, stages: Sequence[Stage], settings: Any) -> li
     return wrong
 
 
-def _bytes(array: Tensor) -> int:
-    return array.numel() * array.element_size()
+def bytes_of(value: Any) -> int:
+    """Size of a tensor; 0 of anything else."""
+    return value.numel() * value.element_size() if isinstance(value, Tensor) else 0
+
+
+def kept_for_backward(computation: Computation, found: dict[str, Any], parts: Mapping[str, nn.Module]) -> int:
+    """Bytes that the losses of a batch keep for their backward pass, parameters not counted.
+
+    Args:
+        computation: the stage's.
+        found: parts, fields of the batch and values of the prefix by name; the results are added.
+        parts: of the stage.
+    """
+    weights = {id(p) for part in parts.values() for p in part.parameters()}
+    kept: dict[int, int] = {}
+    alive: list[Tensor] = []
+
+    def note(tensor: Tensor) -> Tensor:
+        if id(tensor) not in weights and id(tensor) not in kept:
+            kept[id(tensor)] = bytes_of(tensor)
+            alive.append(tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
+        for turn in computation.turns:
+            computation.module(turn.name, found)
+    return sum(kept.values())
 
 
 def _activations(
@@ -89,30 +118,18 @@ def _activations(
     if is_light(parts, shapes):
         parts, batch, device = materialized(parts, stage), min(2, stage.batch_size), "cpu"
     computation = build_computation(system, stage, options, parts)
-    weights = {id(p) for part in parts.values() for p in part.parameters()}
-    kept: dict[int, int] = {}
-    alive: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        if id(tensor) not in weights and id(tensor) not in kept:
-            kept[id(tensor)] = _bytes(tensor)
-            alive.append(tensor)
-        return tensor
-
     found: dict[str, Any] = {**parts, "generator": torch.Generator()}
     try:
         found |= {n: blank_field(shapes[n], batch, device) for n in computation.fields if n in shapes}
         with torch.no_grad():
             for names, step in computation.prefix:
                 store(found, names, step(found))
-        with torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor):
-            for turn in computation.turns:
-                computation.module(turn.name, found)
+        kept = kept_for_backward(computation, found, parts)
     except GradatimError:
         raise
     except (RuntimeError, NotImplementedError, TypeError, ValueError, KeyError):
         return None
-    return sum(kept.values()) * stage.batch_size // batch
+    return kept * stage.batch_size // batch
 
 
 def materialized(parts: Mapping[str, nn.Module], stage: Stage) -> dict[str, nn.Module]:

@@ -12,8 +12,10 @@ from gradatim.data.dataset import Dataset
 from gradatim.engine.build import outline_parts, settings_of, settled, unknown_children
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.features import no_room
+from gradatim.engine.fit import fitted
 from gradatim.engine.keep import kept_views
 from gradatim.engine.leftover import lone_problems
+from gradatim.engine.lengthen import TIMES, OpenedTooEarlyError, lengthened
 from gradatim.engine.loop import Observer, Tick
 from gradatim.engine.memory import shape_problems
 from gradatim.engine.module import read_fields
@@ -21,11 +23,22 @@ from gradatim.engine.outlook import kept_bytes
 from gradatim.engine.sources import Builder, check_sources, load_sources
 from gradatim.engine.stage import StageJob, run_stage, used_parts
 from gradatim.engine.store import PartStore
-from gradatim.errors import DataError, GradatimError, PlanError, RunError, WeightsError, unknown
+from gradatim.errors import DataError, GradatimError, GuardError, PlanError, RunError, WeightsError, unknown
 from gradatim.features.shelf import Shelf
 from gradatim.files import write_text
 from gradatim.find import code_digest, find_system
-from gradatim.plan import Document, Finding, Plan, Stage, StageSource, check, interpret, raise_all, write_yaml
+from gradatim.plan import (
+    Document,
+    Finding,
+    Plan,
+    Stage,
+    StageSource,
+    check,
+    interpret,
+    raise_all,
+    read_document,
+    write_yaml,
+)
 from gradatim.plan.stage import Cache
 from gradatim.runs.environment import environment
 from gradatim.runs.events import EventLog
@@ -36,6 +49,9 @@ from gradatim.runs.tensorboard import ScalarWriter
 from gradatim.system import System
 from gradatim.version import __version__
 from gradatim.weights import write_weights
+
+_PIECE = 2
+"""Samples of the one batch of `once`, where the plan leaves it to the memory how many fit."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +168,14 @@ def _shortened(plan: Plan) -> Plan:
     """The plan with one optimizer step of one batch in every stage."""
     stages = tuple(
         stage.model_copy(
-            update={"epochs": None, "steps": 1, "accumulate": 1, "log_every": 1, "cache": Cache(mode="off")}
+            update={
+                "epochs": None,
+                "steps": 1,
+                "accumulate": 1,
+                "log_every": 1,
+                "cache": Cache(mode="off"),
+                "batch_size": min(stage.batch_size, _PIECE) if stage.accumulate == "auto" else stage.batch_size,
+            }
         )
         for stage in plan.stages
     )
@@ -183,11 +206,16 @@ def _run(
     )
     _check_folder(state)
     _check_before(state)
+    asked = state.plan
+    trained_on = {name: opened.train for name, opened in state.data.items()}
+    state.plan = fitted(system, asked, state.builder.settings, trained_on, state.place)
     with run_folder.locked():
-        write_text(run_folder.plan, write_yaml(plan.model_dump(mode="json", exclude_unset=True, by_alias=True)))
+        if state.plan is not asked:
+            write_text(run_folder.asked, _written(asked))
+        write_text(run_folder.plan, _written(state.plan))
         run_folder.write_record(state="running", system=system.name, **environment())
         try:
-            records = _run_stages(state, stages)
+            records = _run_and_lengthen(state, stages)
         except GradatimError as error:
             run_folder.write_record(state="stopped", error=str(error))
             state.observe({"event": "run", "state": "stopped", "error": str(error)})
@@ -195,7 +223,7 @@ def _run(
         finally:
             log.close()
             scalars.close()
-        finished = len(records) == len(plan.stages)
+        finished = len(records) == len(state.plan.stages)
         run_folder.write_record(state="finished" if finished else "partly finished", error=None)
     return RunResult(folder=folder, stages=records, model=run_folder.model)
 
@@ -224,8 +252,10 @@ def _check_folder(state: _Run) -> None:
         if not folder.is_free():
             raise RunError(f"{folder.path}: the folder is not empty and holds no run; choose another one")
         return
-    new = write_yaml(state.plan.model_dump(mode="json", exclude_unset=True, by_alias=True))
-    if folder.plan.read_text(encoding="utf-8") != new:
+    new = _written(state.plan)
+    if folder.asked.is_file() and folder.asked.read_text(encoding="utf-8") == new:
+        state.plan, _, _ = checked_plan(read_document(folder.plan), state.system)
+    elif folder.plan.read_text(encoding="utf-8") != new:
         raise RunError(
             f"{folder.path}: holds a run of another plan, which is left as it is. Choose another folder: "
             "stages that are equal are taken over from their neighbor, not trained again"
@@ -290,6 +320,39 @@ def open_data(system: System, stage: Stage) -> Opened:
         raise DataError("`validate` names a metric, but no samples are held out for validation")
     digests = train.digest(), validate.digest() if validate is not None else ""
     return Opened(train=train, validate=validate, digests=digests)
+
+
+def _written(plan: Plan) -> str:
+    return write_yaml(plan.model_dump(mode="json", exclude_unset=True, by_alias=True))
+
+
+def _run_and_lengthen(state: _Run, only: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Carry out the stages; where one asks for a longer stage before it, that one first and then again."""
+    while True:
+        try:
+            return _run_stages(state, only)
+        except OpenedTooEarlyError as error:
+            longer = lengthened(state.plan, error.stage)
+            if longer is None:
+                raise GuardError(
+                    f"stage {error.stage!r}: {error}, though the stage before it was made longer {TIMES} times; lower "
+                    "`lr`, or open fewer parts"
+                ) from error
+            _go_on_with(state, longer, error)
+
+
+def _go_on_with(state: _Run, longer: Plan, error: OpenedTooEarlyError) -> None:
+    """Put a plan with one more stage in the place of the run's; what the stopped stage left is removed."""
+    folder, names = state.folder, [stage.name for stage in longer.stages]
+    at = names.index(error.stage)
+    shutil.rmtree(folder.stage(at, error.stage), ignore_errors=True)
+    if not folder.asked.is_file():
+        write_text(folder.asked, _written(state.plan))
+    write_text(folder.plan, _written(longer))
+    state.plan = longer
+    state.data[names[at - 1]] = state.data[names[at - 2]]
+    message = f"{error}; {names[at - 1]!r} goes before it now, and then {error.stage!r} begins anew"
+    state.observe({"event": "lengthened", "stage": error.stage, "step": 0, "by": names[at - 1], "message": message})
 
 
 def _run_stages(state: _Run, only: Sequence[str]) -> dict[str, dict[str, Any]]:

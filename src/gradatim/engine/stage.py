@@ -14,7 +14,7 @@ from gradatim.data.batches import collated, ragged_fields
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import converted_options
 from gradatim.engine.device import Place
-from gradatim.engine.judge import build_judge
+from gradatim.engine.judge import Judge
 from gradatim.engine.keep import Feeds, Keeping, open_feeds
 from gradatim.engine.loop import Loop, Observer, Tick, Work, order_of
 from gradatim.engine.module import build_computation
@@ -149,10 +149,17 @@ def _open_feeds(job: StageJob, parts: Mapping[str, nn.Module]) -> Feeds:
 def _build_loop(job: StageJob, parts: Mapping[str, nn.Module], feeds: Feeds) -> tuple[Loop, SnapshotWriter]:
     options = converted_options(job.system, job.stage)
     writer = SnapshotWriter(job.folder / "progress", job.key["key"])
-    judge, higher = None, True
+    judge = None
     if job.validate is not None:
-        judge, higher = build_judge(
-            job.system, job.stage, options, parts, job.validate, job.place, job.seed, feeds.validate
+        judge = Judge(
+            system=job.system,
+            stage=job.stage,
+            options=options,
+            parts=parts,
+            dataset=job.validate,
+            place=job.place,
+            seed=job.seed,
+            feed=feeds.validate,
         )
     _compile(job.stage, parts)
     work = Work(
@@ -168,7 +175,7 @@ def _build_loop(job: StageJob, parts: Mapping[str, nn.Module], feeds: Feeds) -> 
         observe=job.observe,
         tick=job.tick,
         judge=judge,
-        higher_is_better=higher,
+        higher_is_better=job.stage.validation is None or job.system.higher_is_better(job.stage.validation.metric),
         keep=writer.keep,
     )
     return Loop(work), writer
@@ -223,6 +230,7 @@ def _note_lineage(job: StageJob, loop: Loop, store: PartStore, parts: Mapping[st
         passage = Passage(
             run=job.run,
             stage=job.stage.name,
+            task=job.stage.task,
             key=job.key["key"],
             steps=loop.state.counters.step,
             digest=part_digest(parts[name]),

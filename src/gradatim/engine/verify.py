@@ -12,7 +12,7 @@ from torch import nn
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import build_part, converted_options, settings_of
 from gradatim.engine.device import Place, this_place
-from gradatim.engine.judge import Judgement, build_judge
+from gradatim.engine.judge import Judge, Judgement
 from gradatim.engine.model import load_run
 from gradatim.engine.run import checked_plan
 from gradatim.engine.sources import Builder, load_sources
@@ -110,18 +110,19 @@ class _Judges:
         bands = [stage.guards.loss_band for stage in self.plan.stages if stage.guards.loss_band]
         return next((band.terms for band in bands if band.terms), self.stage.loss_names())
 
-    @property
-    def higher_is_better(self) -> bool:
-        """Which way the metric is up."""
-        return self.metric in self.system.metrics and self.system.metrics[self.metric].higher_is_better
-
     def judged(self, parts: Mapping[str, nn.Module]) -> Judgement:
         """Metric and loss terms of a model."""
         on_device = {name: part.to(self.place.device).eval() for name, part in parts.items()}
         options = converted_options(self.system, self.stage)
-        judge, _ = build_judge(
-            self.system, self.stage, options, on_device, self.data, self.place, self.plan.seed
-        )  # fmt: skip
+        judge = Judge(
+            system=self.system,
+            stage=self.stage,
+            options=options,
+            parts=on_device,
+            dataset=self.data,
+            place=self.place,
+            seed=self.plan.seed,
+        )
         return judge()
 
     def pretrained(self, names: Sequence[str]) -> tuple[Judgement | None, str]:
@@ -163,13 +164,8 @@ def _metric(system: System, last: Stage, wanted: str | None) -> str:
     return fitting[0] if fitting else upward[0]
 
 
-def _total(judgement: Judgement, stage: Stage) -> float:
-    weights = {name: weight for update in stage.trainings().values() for name, weight in update.losses.items()}
-    return sum(weight * judgement.terms[name] for name, weight in weights.items())
-
-
 def _better_than_random(now: Judgement, random: Judgement, stage: Stage) -> Answer:
-    ours, theirs = _total(now, stage), _total(random, stage)
+    ours, theirs = stage.total(now.terms), stage.total(random.terms)
     return Answer(
         question="validation loss below that of random weights",
         holds=ours < theirs,
@@ -195,7 +191,7 @@ def _at_least(now: Judgement, before: Judgement | None, why: str, judges: _Judge
     question = f"{judges.metric} at least the pretrained one"
     if before is None:
         return Answer(question=question, holds=None, found=f"{now.value:.4g}; {why}", figures={"value": now.value})
-    better = now.value >= before.value if judges.higher_is_better else now.value <= before.value
+    better = now.value >= before.value if judges.system.higher_is_better(judges.metric) else now.value <= before.value
     return Answer(
         question=question,
         holds=better,

@@ -113,7 +113,7 @@ def _stage(index: int, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator[
         yield from _training(where, stage, training, names)
     yield from _options(place, stage, names)
     yield from _values(place, stage, names)
-    yield from _guards(place, stage)
+    yield from _guards(place, stage, first=index == 0)
 
 
 def _length(place: Place, stage: Stage) -> Iterator[Finding]:
@@ -275,7 +275,9 @@ def _makable(
             )
 
 
-def _guards(place: Place, stage: Stage) -> Iterator[Finding]:
+def _guards(place: Place, stage: Stage, *, first: bool) -> Iterator[Finding]:
+    if first and stage.guards.then == "lengthen":
+        yield Finding((*place, "guards", "then"), "no stage stands before this one that could be made longer")
     for part in stage.guards.drift:
         if part not in stage.trained():
             yield Finding((*place, "guards", "drift", part), unknown("trained part", part, stage.trained()))

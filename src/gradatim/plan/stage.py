@@ -178,8 +178,9 @@ class Guards(Settings):
         loss_band: largest relative change of any loss term from its value at the stage's start, either way; see `Band`.
         spike: factor by which the total loss between two logs may exceed the lowest that was seen before.
         drift: largest relative L2 distance of a part's weights from where the stage began.
-        then: what follows when `loss_band`, `spike` or `drift` is broken: `stop`; or `lower_lr`, back to the last good
-            state with half the learning rate, three times at most.
+        then: what follows when `loss_band`, `spike` or `drift` is broken: `stop`; `lower_lr`, back to the last good
+            state with half the learning rate; or `lengthen`, the stage before this one is carried on for its own time
+            once more, and this one begins anew. Both three times at most.
         nonfinite: on a loss or weight that is not finite, go back to the last good state with half the
             learning rate (three times at most), or stop at once.
     """
@@ -188,7 +189,7 @@ class Guards(Settings):
     loss_band: Band | None = None
     spike: Annotated[float, Field(gt=1)] | None = None
     drift: Mapping[str, PositiveFloat] = {}
-    then: Literal["stop", "lower_lr"] = "stop"
+    then: Literal["stop", "lower_lr", "lengthen"] = "stop"
     nonfinite: Literal["rollback", "stop"] = "rollback"
 
 
@@ -268,7 +269,7 @@ class StageDefaults(Training):
     epochs: PositiveInt | None = None
     steps: PositiveInt | None = None
     batch_size: PositiveInt = 8
-    accumulate: PositiveInt = 1
+    accumulate: PositiveInt | Literal["auto"] = 1
     precision: Literal["fp32", "bf16-mixed"] = "fp32"
     compiled: bool = Field(False, alias="compile")
     workers: NonNegativeInt = 0
@@ -291,7 +292,8 @@ class Stage(StageDefaults):
         options: `{step.option: value}`, also for losses and metrics.
         epochs: passes over the data; or `steps`, optimizer steps.
         batch_size: samples in one forward pass, in one process.
-        accumulate: forward passes whose gradients make one optimizer step.
+        accumulate: forward passes whose gradients make one optimizer step; or `auto`: `batch_size` is then the samples
+            of one optimizer step, cut into the largest equal pieces that fit into the device's memory.
         precision: `fp32`, or `bf16-mixed` for autocast.
         compile: run the trained part of the task through `torch.compile`.
         workers: processes that read samples; 0 reads in the training process.
@@ -317,3 +319,29 @@ class Stage(StageDefaults):
     def loss_names(self) -> tuple[str, ...]:
         """Losses of all updates, in order."""
         return tuple(dict.fromkeys(name for update in self.trainings().values() for name in update.losses))
+
+    @property
+    def passes(self) -> int:
+        """Forward passes of `batch_size` samples that make one optimizer step; 1 while `auto` is undecided."""
+        return 1 if self.accumulate == "auto" else self.accumulate
+
+    @property
+    def step_samples(self) -> int:
+        """Samples of one optimizer step, in one process."""
+        return self.batch_size * self.passes
+
+    def total(self, terms: Mapping[str, float]) -> float:
+        """Weighted sum of the loss terms of all updates.
+
+        Args:
+            terms: by loss; or by `update.loss`, where several updates measured it for themselves.
+        """
+
+        def term(update: str, name: str) -> float:
+            return terms[f"{update}.{name}" if f"{update}.{name}" in terms else name]
+
+        return sum(
+            weight * term(update, name)
+            for update, training in self.trainings().items()
+            for name, weight in training.losses.items()
+        )

@@ -61,7 +61,7 @@ def _stage(folder: RunFolder, record: Mapping[str, Any] | None, events: Sequence
         "record": record or {},
         "time": timed(record["seconds"]) if record else "",
         "parts": record["states"] if record else started[-1]["parts"] if started else {},
-        "guards": [e["message"] for e in events if e["event"] == "guard"],
+        "guards": [e["message"] for e in events if e["event"] in ("guard", "lengthened")],
         "charts": [svg for svg in _charts(events) if svg],
         "pictures": _pictures(folder.stage(int(record["number"]), record["name"])) if record else [],
     }

@@ -34,7 +34,7 @@ def _stage(name: str, record: Mapping[str, Any] | None, events: Sequence[Mapping
     started = [e for e in events if e["event"] == "stage" and e["state"] == "started"]
     steps = [e for e in events if e["event"] == "step"]
     judged = [e for e in events if e["event"] == "validation" and e["best"]]
-    guards = [e for e in events if e["event"] == "guard"]
+    guards = [e for e in events if e["event"] in ("guard", "lengthened")]
     last = steps[-1] if steps else {}
     return {
         "name": name,

@@ -51,7 +51,7 @@ def plan_table(told: Mapping[str, Any]) -> Table:
         head = [
             stage["name"],
             f"task {stage['task']}",
-            f"{stage['length']}, batch {stage['batch_size']}",
+            f"{stage['length']}, batch {stage['batch_size']}{_cut(stage['accumulate'])}",
             *_losses(stage),
         ]
         head.append(f"memory {_memory(stage['memory'])}")
@@ -62,6 +62,13 @@ def plan_table(told: Mapping[str, Any]) -> Table:
             table.add_row(left, *(_part_cells(*rows[line]) if line < len(rows) else ()))
         table.add_section()
     return table
+
+
+def _cut(accumulate: int | str) -> str:
+    """How a batch is gone through in pieces."""
+    if accumulate == "auto":
+        return ", cut to fit the memory"
+    return f" x {accumulate}" if accumulate != 1 else ""
 
 
 def _losses(stage: Mapping[str, Any]) -> list[str]:

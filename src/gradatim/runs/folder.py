@@ -27,6 +27,11 @@ class RunFolder:
         return self.path / "plan.yaml"
 
     @property
+    def asked(self) -> Path:
+        """The plan that was asked for, where `plan` says more: longer stages, and how batches were cut."""
+        return self.path / "plan-as-asked.yaml"
+
+    @property
     def record(self) -> Path:
         """Environment, command and state."""
         return self.path / "run.json"

@@ -3,7 +3,7 @@
 from gradatim.weights.digest import array_digest, arrays_digest, file_digest, part_digest, text_digest
 from gradatim.weights.formats import Weights
 from gradatim.weights.hub import hub_file
-from gradatim.weights.layout import Drop, Join, Keep, Layout, Rename, Split, Surplus, translate
+from gradatim.weights.layout import Drop, Join, Keep, Layout, Rename, Split, Surplus, Tie, translate
 from gradatim.weights.read import read_weights
 from gradatim.weights.transfer import Account, Wish, accounts, recognised, transfer
 from gradatim.weights.write import header_of, parts_of, write_weights
@@ -17,6 +17,7 @@ __all__ = [
     "Rename",
     "Split",
     "Surplus",
+    "Tie",
     "Weights",
     "Wish",
     "accounts",

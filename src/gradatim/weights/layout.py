@@ -21,11 +21,13 @@ class Rename:
         pattern: regular expression of the whole foreign name.
         to: our name, with `\\1` for the pattern's groups.
         transpose: order of axes, where they differ.
+        flatten: first and last of axes that are put into one, before the order is changed.
     """
 
     pattern: str
     to: str | tuple[str, ...]
     transpose: tuple[int, ...] | None = None
+    flatten: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -85,6 +87,19 @@ class Keep:
     why: str
 
 
+@dataclass(frozen=True)
+class Tie:
+    """Two parts of a file that a model may hold as one: whoever asks for one alone needs them to be equal.
+
+    Args:
+        parts: our names of both.
+        remedy: what to do where they are not.
+    """
+
+    parts: tuple[str, str]
+    remedy: str
+
+
 Rule = Rename | Join | Split | Flat | Drop | Surplus | Keep
 
 
@@ -102,6 +117,7 @@ class Layout:
             layouts of equal names apart.
         requires: values that a setting of the model must have for these weights to mean what they did, by part
             and setting.
+        ties: parts that may be held as one.
     """
 
     name: str
@@ -110,6 +126,7 @@ class Layout:
     resized: tuple[Rule, ...] = ()
     fields: tuple[str, ...] = ()
     requires: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    ties: tuple[Tie, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,7 +203,7 @@ def _apply(rule: Rule, name: str, work: _Work) -> bool:
         work.dropped[name] = rule.why
     elif isinstance(rule, Rename):
         for to in (rule.to,) if isinstance(rule.to, str) else rule.to:
-            work.made[match.expand(to)] = Made(sources=(name,), make=_permutation(rule.transpose))
+            work.made[match.expand(to)] = Made(sources=(name,), make=_permutation(rule))
     else:
         for position, to in enumerate(rule.to):
             work.made[match.expand(to)] = Made(sources=(name,), make=_piece(position, len(rule.to), rule.axis))
@@ -207,8 +224,12 @@ def _concatenation(axis: int) -> Callable[[list[Tensor]], Tensor]:
     return lambda arrays: torch.cat(arrays, dim=axis)
 
 
-def _permutation(order: tuple[int, ...] | None) -> Callable[[list[Tensor]], Tensor]:
-    return lambda arrays: arrays[0].permute(order) if order else arrays[0]
+def _permutation(rule: Rename) -> Callable[[list[Tensor]], Tensor]:
+    def make(arrays: list[Tensor]) -> Tensor:
+        array = arrays[0].flatten(*rule.flatten) if rule.flatten else arrays[0]
+        return array.permute(rule.transpose) if rule.transpose else array
+
+    return make
 
 
 def _piece(position: int, count: int, axis: int) -> Callable[[list[Tensor]], Tensor]:

@@ -14,7 +14,7 @@ _PREFIXES = ("module.", "_orig_mod.", "model.", "state_dict.")
 
 
 def read_weights(path: str | Path) -> Weights:
-    """Read the arrays of a safetensors, PyTorch or NumPy file.
+    """Read the arrays of a safetensors, PyTorch, NumPy, Keras, Darknet or Flax file.
 
     Raises:
         FormatError: no such file, a damaged one, none of these formats, or a pickle with a foreign class.

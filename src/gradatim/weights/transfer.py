@@ -13,6 +13,7 @@ from gradatim.weights.adapters import ADAPTERS
 from gradatim.weights.formats import Weights
 from gradatim.weights.formats.base import FIELDS
 from gradatim.weights.layout import Layout, Rename, Translation, translate
+from gradatim.weights.ties import require_equal
 
 OWN = Layout(
     name="gradatim", summary="files that gradatim wrote: names are `part.array`", rules=(Rename(r"(.+)", r"\1"),)
@@ -143,6 +144,7 @@ def _checked(
     table = _chosen(weights, wishes, layout, layouts)
     try:
         planned = [_planned(weights, wish, table) for wish in wishes]
+        _check_ties(weights, wishes, table)
     except WeightsError as error:
         raise WeightsError(f"{weights.path}: {error}") from error
     if not all(account.complete for account, _ in planned):
@@ -152,6 +154,17 @@ def _checked(
         heading = f"{weights.path}: does not fit (layout {table.name!r}); nothing was changed"
         raise WeightsError(problems(heading, dict.fromkeys([*weights.notes, *lines])))
     return table, planned
+
+
+def _check_ties(weights: Weights, wishes: Sequence[Wish], table: Layout) -> None:
+    """Refuse to take one of two tied parts while the file's other one is different."""
+    for tie in table.ties:
+        asked = {wish.file_part: wish for wish in wishes if wish.file_part in tie.parts}
+        if len(asked) == 1:
+            ((taken, wish),) = asked.items()
+            names = renamed(weights.arrays, wish.rename)
+            arrays = {name: weights.arrays[source] for name, source in names.items()}
+            require_equal(tie, taken, translate(table, names), arrays)
 
 
 def _elsewhere(weights: Weights, wishes: Sequence[Wish], table: Layout) -> list[str]:
@@ -235,6 +248,7 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
     own = wish.module.state_dict()
     prefix = f"{wish.file_part}."
     found = _Sorting()
+    surplus: set[str] = set()
     for name, why in translation.dropped.items():
         found.dropped.setdefault(why, []).append(name)
     for ours, made in translation.made.items():
@@ -244,7 +258,10 @@ def _planned(weights: Weights, wish: Wish, table: Layout) -> tuple[Account, dict
         if name in own:
             found.take(wish, name, made.make([weights.arrays[names[source]] for source in made.sources]), own[name])
         elif (reason := _reason(translation.surplus, ours)) is not None:
-            found.dropped.setdefault(reason, []).append(ours)
+            # An array that several of ours are made of is left once.
+            if surplus.isdisjoint(made.sources):
+                found.dropped.setdefault(reason, []).append(ours)
+            surplus.update(made.sources)
         else:
             found.unexpected.append(ours)
     for ours, array in _cut(weights, wish, translation, own, found).items():

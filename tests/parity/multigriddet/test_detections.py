@@ -14,6 +14,7 @@ from gradatim.systems.multigriddet.average_precision import (
     mean_precision,
 )
 from gradatim.systems.multigriddet.detections import decode, from_letterbox, fuse_boxes, suppress
+from gradatim.systems.multigriddet.letterbox import Letterbox
 from gradatim.systems.multigriddet.model import COCO_ANCHORS
 from parity.multigriddet.support import DECODED, Folder
 
@@ -36,7 +37,7 @@ class Post:
         self.raw = [self.arrays.pop(f"p{n}") for n in range(3)]
         self.anchors = [torch.tensor(one) for one in COCO_ANCHORS]
         self.relative, self.scores, self.classes = decode(self.raw, self.anchors)
-        self.back = from_letterbox(self.relative[0], self.pixels, self.source)
+        self.back = from_letterbox(self.relative[0], Letterbox(self.source, self.pixels), published=True)
 
     def candidates(self):
         keep = self.scores[0] >= self.info["confidence"]

@@ -31,7 +31,6 @@ OPTIONS = {
     "trainable_nms_weight": "trainable_nms",
     "trainable_nms_power": "trainable_nms_power",
     "label_smoothing": "smoothing",
-    "class_weights": "class_weights",
     "ignore_thresh": "ignore_above",
     "loss_normalization": "normalization",
 }
@@ -42,7 +41,7 @@ AGREEMENT = {
 }
 ELSEWHERE = {
     "loss_option", "coord_scale", "object_scale", "no_object_scale", "class_scale", "anchor_scale", "use_focal_loss",
-    "use_consensus_loss",
+    "use_consensus_loss", "class_weights",
 }  # fmt: skip
 
 
@@ -94,6 +93,7 @@ def computed(scales, options, geometry):
         object_scale=weights["object_scale"],
         no_object_scale=options.get("no_object_scale", 1.0),
         classes="focal" if options.get("use_focal_loss") else "sigmoid",
+        class_weights=torch.tensor(options["class_weights"]) if options.get("class_weights") else None,
         **{OPTIONS[name]: value for name, value in options.items() if name in OPTIONS},
     )
     agreement = {AGREEMENT[name]: value for name, value in options.items() if name in AGREEMENT}

@@ -154,7 +154,7 @@ def test_a_truncated_file_is_refused(refused, tmp_path, share):
     [
         (
             b"epoch,loss\n",
-            "not a file of weights (safetensors, npz, keras, darknet, torch): it begins with b'epoch,lo'",
+            "not a file of weights (safetensors, npz, keras, darknet, flax, torch): it begins with b'epoch,lo'",
         ),
         (b"\x89PNG\r\n\x1a\n", "not a file of weights"),
         (None, "no such file"),
@@ -229,7 +229,7 @@ def test_two_wrong_files_are_told_in_one_message(folder, tmp_path):
         run(Plan.model_validate({"system": "maefuse", "model": MODEL, "stages": [stage]}), tmp_path / "out")
 
     assert str(error.value).split("\n") == [
-        f"stage 'joint': {tmp_path}/a.pth: not a file of weights (safetensors, npz, keras, darknet, torch): "
+        f"stage 'joint': {tmp_path}/a.pth: not a file of weights (safetensors, npz, keras, darknet, flax, torch): "
         "an empty file",
         f"stage 'joint': {tmp_path}/b.pth: no such file",
     ]

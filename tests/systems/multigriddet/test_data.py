@@ -7,13 +7,17 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from annotated import picture, yolo_folder
+from annotated import brought_back, picture, yolo_folder
 from gradatim.data.batches import plain_batches
 from gradatim.data.image import read_image
 from gradatim.errors import DataError
+from gradatim.systems.multigriddet.anchors import class_counts, class_weights
 from gradatim.systems.multigriddet.augment import Augmentation
-from gradatim.systems.multigriddet.data import DetectionSettings, open_data, sample_shapes, with_size
+from gradatim.systems.multigriddet.data import DetectionSettings, misfits, open_data, sample_shapes, with_size
 from gradatim.systems.multigriddet.letterbox import Letterbox
+from gradatim.systems.multigriddet.model import MultiGridDetSettings
+from gradatim.systems.multigriddet.pictures import write_shapes
+from gradatim.systems.multigriddet.shapes import ShapesSettings
 
 BOTH = ("image", "boxes")
 ONE = "1 0.5 0.5 0.2 0.4\n"
@@ -45,21 +49,52 @@ def test_boxes_follow_the_pixels_of_a_letterbox_and_its_inverse_brings_them_back
         shown = box.picture(np.full((*source, 3), 255, np.uint8))
         rows, columns = np.flatnonzero((shown == 255).all(-1).any(1)), np.flatnonzero((shown == 255).all(-1).any(0))
         assert whole.tolist() == [columns[0], rows[0], columns[-1] + 1, rows[-1] + 1]
-        np.testing.assert_allclose(box.inverse(box.boxes(boxes)), boxes, atol=1e-9)
+        np.testing.assert_allclose(brought_back(box.boxes(boxes), box), boxes, atol=1e-9)
 
 
 def test_the_originals_inverse_rounds_sides_and_halves_exactly():
     box = Letterbox((37, 53), (96, 96))
     # new = round(37 * 96 / 53) = 67 rows, 96 columns; offset (96 - 67) / 2 = 14.5.
     np.testing.assert_allclose(
-        box.original_inverse(np.array([[0, 14.5, 96, 81.5], [48, 48, 60, 70]])),
+        brought_back([[0, 14.5, 96, 81.5], [48, 48, 60, 70]], box, published=True),
         [[0, 0, 53, 37], [26.5, 18.5, 33.125, 30.649254]],
         atol=1e-6,
     )
     # 29 * 96 / 53 = 52.5 rows are rounded to 53, where the letterbox cuts them to 52.
     box = Letterbox((29, 53), (96, 96))
-    np.testing.assert_allclose(box.original_inverse(np.array([[0, 21.5, 96, 74.5]])), [[0, 0, 53, 29]], atol=1e-6)
-    np.testing.assert_allclose(box.inverse(np.array([[0.0, 22, 96, 74]])), [[0, 0, 53, 29]], atol=1e-6)
+    np.testing.assert_allclose(brought_back([[0, 21.5, 96, 74.5]], box, published=True), [[0, 0, 53, 29]], atol=1e-6)
+    np.testing.assert_allclose(brought_back([[0.0, 22, 96, 74]], box), [[0, 0, 53, 29]], atol=1e-6)
+
+
+def counted(tmp_path, **changes):
+    chosen = {"count": 9, "validate_count": 4, "size": 64, "objects": 2}
+    write_shapes(tmp_path / "shapes", ShapesSettings(**chosen))
+    return DetectionSettings(root=tmp_path / "shapes", size=64, **changes)
+
+
+@pytest.mark.parametrize("method", ["auto", "inverse", "sqrt_inverse"])
+def test_weights_of_classes_follow_from_the_training_objects_in_both_splits(tmp_path, method):
+    settings = counted(tmp_path, class_weights=method)
+    train, validate = open_data(settings, "train"), open_data(settings, "validate")
+    labels = [train.record(n).classes for n in range(len(train))]
+    expected = class_weights(class_counts(labels, len(train.classes)), "balanced" if method == "auto" else method)
+
+    for split in (train, validate):
+        sample = split.sample(1, split.fields, None)
+        np.testing.assert_array_equal(sample["class_weights"], expected)
+        assert [*split.sample(0, ("class_weights",), None)] == ["class_weights"]
+    assert train.digest() != open_data(counted(tmp_path), "train").digest()
+
+
+def test_weights_of_classes_may_be_given_one_for_each(tmp_path):
+    settings = counted(tmp_path, class_weights=[1, 2, 3, 4, 5, 0.5], augment={"flip": 0.5})
+    data = open_data(settings, "train")
+
+    assert data.sample(0, data.fields, np.random.default_rng(0))["class_weights"].tolist() == [1, 2, 3, 4, 5, 0.5]
+    assert not misfits(MultiGridDetSettings(classes=6, image_size=64), data, data.fields)
+    short = open_data(counted(tmp_path, class_weights=[1, 2]), "train")
+    (line,) = misfits(MultiGridDetSettings(classes=6, image_size=64), short, short.fields)
+    assert line == "data.class_weights has 2 numbers, the data have 6 classes"
 
 
 def test_an_extremely_long_picture_keeps_at_least_one_row():

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 
+from annotated import brought_back
 from gradatim.data.image import Picture
 from gradatim.errors import MissingExtraError, WeightsError
 from gradatim.systems.multigriddet import export
@@ -67,7 +68,7 @@ def test_its_best_box_is_the_one_that_detect_finds(files):
     network = Network(built())
     (found,) = find_objects(network.maps(image), network.anchors, [place], Search(confidence=0.01, suppression="none"))
     best = int(scores[0].argmax())
-    back = place.inverse(boxes[0, best].astype(float)).clip(0, [90, 40, 90, 40])
+    back = brought_back(boxes[0, best], place)[0].clip(0, [90, 40, 90, 40])
     np.testing.assert_allclose(back, found.boxes[0], atol=1e-3)
     assert classes[0, best] == found.classes[0]
 

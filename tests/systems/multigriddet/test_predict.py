@@ -7,6 +7,7 @@ import pytest
 import torch
 from PIL import Image
 
+from annotated import brought_back
 from gradatim.errors import DataError, PlanError
 from gradatim.systems.multigriddet.drawing import class_color, draw_objects
 from gradatim.systems.multigriddet.jobs import plan_jobs
@@ -58,7 +59,7 @@ def test_the_original_way_is_off_by_its_rounding_and_gives_whole_pixels():
     found = found_in([box], [1], source, original=True)
 
     place = Letterbox(source, SIZE)
-    expected = place.original_inverse(place.boxes(np.array([box])))
+    expected = brought_back(place.boxes(np.array([box])), place, published=True)
     assert np.abs(expected - box).max() > 0.3
     np.testing.assert_array_equal(found.boxes, np.floor(expected + 0.5))
 

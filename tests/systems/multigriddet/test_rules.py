@@ -42,7 +42,7 @@ def test_the_recipes_have_the_numbers_of_the_guide():
     assert numbers(BACKBONE) == {"heads": (10, {1e-4}, all_parts[1:]), "all": (90, {2e-4}, all_parts)}
     for name in (FINETUNE, BACKBONE):
         plan = read_plan_document(name).tree
-        assert plan["defaults"]["batch_size"] * plan["defaults"]["accumulate"] == 48
+        assert (plan["defaults"]["batch_size"], plan["defaults"]["accumulate"]) == (48, "auto")
         assert plan["defaults"]["losses"] == {"location": 5, "objectness": 1, "anchor": 1, "classification": 1}
         assert {stage["guards"]["patience"] for stage in plan["stages"]} == {10}
         mixed = {stage["name"]: stage.get("data", {}).get("augment") for stage in plan["stages"]}

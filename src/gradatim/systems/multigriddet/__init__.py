@@ -27,7 +27,7 @@ SYSTEM = System(
         check=misfits,
         glance=lambda settings, split: open_data(settings.model_copy(update={"check": "headers"}), split),
     ),
-    fields=("image", "boxes"),
+    fields=("image", "boxes", "class_weights"),
     metrics=METRICS,
     layouts=LAYOUTS,
     sizes=sizes_of,

@@ -50,6 +50,11 @@ class AnnotatedImage:
     crowd: NDArray[np.bool_]
     difficult: NDArray[np.bool_]
 
+    @property
+    def ignored(self) -> NDArray[np.bool_]:
+        """(N,) objects that need not be found."""
+        return self.crowd | self.difficult
+
 
 @dataclass(frozen=True)
 class Annotations:

@@ -38,7 +38,7 @@ class Assessing:
         iou_power, iou_ratio: of that overlap, and its share beside 1.
         trainable_nms: weight of ignored cells, by their overlap to `trainable_nms_power`; 0 leaves them out.
         smoothing: of class labels.
-        class_weights: of each class; empty: all 1.
+        class_weights: (classes,); None: all 1.
         normalization: what sums are divided by; several are multiplied, as in the original.
     """
 
@@ -54,7 +54,7 @@ class Assessing:
     trainable_nms: float = 0.0
     trainable_nms_power: float = 2.0
     smoothing: float = 0.0
-    class_weights: Sequence[float] = ()
+    class_weights: Tensor | None = None
     normalization: Sequence[Divisor] = ("batch",)
 
 
@@ -226,11 +226,11 @@ def _objectness(scale: Scale, seen: Overlaps, options: Assessing) -> Tensor:
 def _classification(found: Tensor, told: Tensor, options: Assessing) -> Tensor:
     if options.classes == "softmax_focal":
         each = softmax_focal(told, found)[:, None]
-        weights = told @ told.new_tensor(options.class_weights)[:, None] if options.class_weights else None
+        weights = told @ options.class_weights[:, None] if options.class_weights is not None else None
     else:
         focal = options.classes == "focal"
         each = sigmoid_focal(told, found) if focal else _bce(found, smoothed(told, options.smoothing))
-        weights = told.new_tensor(options.class_weights) if options.class_weights else None
+        weights = options.class_weights
     return (each if weights is None else each * weights).sum()
 
 

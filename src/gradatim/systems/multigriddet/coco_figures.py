@@ -46,9 +46,8 @@ def coco_documents(
     truths: list[dict[str, Any]] = []
     detections: list[dict[str, Any]] = []
     for number, (record, one) in enumerate(zip(records, found, strict=True), 1):
-        easy = ~(record.crowd | record.difficult)
-        for box, label, counts in zip(record.boxes, record.classes, easy, strict=True):
-            truths.append({**_object(number, len(truths) + 1, box, int(label)), "iscrowd": int(not counts)})
+        for box, label, ignored in zip(record.boxes, record.classes, record.ignored, strict=True):
+            truths.append({**_object(number, len(truths) + 1, box, int(label)), "iscrowd": int(ignored)})
         for box, label, score in zip(one.boxes, one.classes, one.scores, strict=True):
             entry = _object(number, len(detections) + 1, box, int(label))
             detections.append({**entry, "iscrowd": 0, "score": float(score)})

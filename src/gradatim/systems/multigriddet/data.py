@@ -12,12 +12,22 @@ import torch
 import xxhash
 from numpy.typing import NDArray
 from PIL import Image
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, NonNegativeInt, PositiveInt, model_validator
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    model_validator,
+)
 from torch import Tensor
 from torch.nn import functional
 
 from gradatim.data.image import Picture
 from gradatim.errors import DataError, problems, unknown
+from gradatim.systems.multigriddet.anchors import Weighting, class_counts, class_weights
 from gradatim.systems.multigriddet.annotations import (
     AnnotatedImage,
     Check,
@@ -63,6 +73,8 @@ class DetectionSettings(BaseModel):
         sizes: shortest and longest side, multiples of 32: each training batch is resized as a whole, so that its
             longer side has a length drawn from these; None keeps `size`.
         on_bad_box: "drop" leaves boxes out that are wrong and counts them in the notes.
+        class_weights: how much each class counts in the class loss: a number for each, or what follows from how often
+            they occur in training, see `anchors.class_weights`; `auto` is `balanced`. None: all count alike.
         learn_difficult: whether objects that are marked as difficult are among the boxes; groups that are marked as a
             crowd never are.
         memory: MiB of decoded pictures that each process keeps.
@@ -85,6 +97,7 @@ class DetectionSettings(BaseModel):
     augment: Augmentation = Augmentation()
     sizes: tuple[PositiveInt, PositiveInt] | None = None
     on_bad_box: OnBadBox = "error"
+    class_weights: Weighting | Literal["auto"] | Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] | None = None
     learn_difficult: bool = False
     memory: NonNegativeInt = 1024
     check: Check = "headers"
@@ -111,7 +124,7 @@ class DetectionSettings(BaseModel):
     @property
     def fields(self) -> tuple[str, ...]:
         """Names that a sample can hold."""
-        return ("image", "boxes")
+        return ("image", "boxes") if self.class_weights is None else ("image", "boxes", "class_weights")
 
     @property
     def varies(self) -> bool:
@@ -125,24 +138,33 @@ class DetectionDataset:
     A sample has the fields
 
     - `image`: (3, H, W) float32 in [0, 1], RGB;
-    - `boxes`: (N, 5) float32; left, top, right, bottom in pixels of the image, and the class.
+    - `boxes`: (N, 5) float32; left, top, right, bottom in pixels of the image, and the class;
+    - `class_weights`: (classes,) float32, the same in all samples, where the settings ask for them.
 
     Args:
         source: the pictures.
         chosen: their numbers in the source, in order.
         settings: what is done to them.
         training: whether they are augmented.
+        counts: training objects of each class, where `class_weights` follow from them.
     """
 
     ragged = ("boxes",)
 
     def __init__(
-        self, source: PictureSource, chosen: tuple[int, ...], settings: DetectionSettings, *, training: bool
+        self,
+        source: PictureSource,
+        chosen: tuple[int, ...],
+        settings: DetectionSettings,
+        *,
+        training: bool,
+        counts: NDArray[np.int64] | None = None,
     ) -> None:
         self.source = source
         self.chosen = chosen
         self.settings = settings
         self.training = training
+        self.class_weights = _weights(settings, counts)
         self._memory = PictureMemory(settings.memory)
 
     @property
@@ -187,7 +209,8 @@ class DetectionDataset:
     def digest(self) -> str:
         """Hexadecimal xxh3 of all files' contents, names, annotations and the settings that change a sample."""
         chosen = self.settings.model_dump_json(include={"size", "learn_difficult", "augment", "sizes"})
-        head = f"multigriddet pictures 1\n{chosen}\n{self.training}\n"
+        weights = self.class_weights.tolist() if self.class_weights is not None else ""
+        head = f"multigriddet pictures 1\n{chosen}\n{self.training}\n{weights}\n"
         return xxhash.xxh3_128_hexdigest((head + self.source.digest(self.chosen)).encode())
 
     def sample(self, index: int, fields: tuple[str, ...], random: np.random.Generator | None) -> dict[str, Tensor]:
@@ -208,14 +231,19 @@ class DetectionDataset:
         if self.training and settings.augment.varies and random is not None:
             example = Augmenter(self._stored, len(self), settings.size, settings.augment).example(index, random)
             both = {"image": to_tensor(example.picture), "boxes": joined(example.boxes, example.classes)}
-            return {field: both[field] for field in fields}
-        sample: dict[str, Tensor] = {}
+            return {field: both[field] for field in fields if field in both} | self._weights_of(fields)
+        sample = self._weights_of(fields)
         if "image" in fields:
             sample["image"] = to_tensor(self._letterboxed(index))
         if "boxes" in fields:
-            boxes, classes = self._learned(index)
+            boxes, classes = learned(self.record(index), self.settings)
             sample["boxes"] = joined(self.letterbox(index).boxes(boxes), classes)
         return sample
+
+    def _weights_of(self, fields: tuple[str, ...]) -> dict[str, Tensor]:
+        """The weights of the classes, where they are asked for."""
+        weights = self.class_weights if "class_weights" in fields else None
+        return {} if weights is None else {"class_weights": weights}
 
     def _left_out(self) -> list[str]:
         """What is annotated and not learned."""
@@ -231,6 +259,11 @@ class DetectionDataset:
             notes.append(f"Not learned: {_objects(difficult)} marked as difficult (learn_difficult: false).")
         return notes
 
+    @property
+    def draws_batches(self) -> bool:
+        """Whether `together` changes batches."""
+        return self.training and self.settings.sizes is not None
+
     def together(self, batch: dict[str, Tensor], random: np.random.Generator) -> dict[str, Tensor]:
         """Resize a whole training batch to a size that is drawn, its boxes too; `sizes` says which.
 
@@ -238,8 +271,9 @@ class DetectionDataset:
             batch: `image` (B, 3, H, W), `boxes` (B, N, 5), or one of them; other values pass unchanged.
             random: the source of the choice.
         """
-        if not self.training or self.settings.sizes is None:
+        if not self.draws_batches:
             return batch
+        assert self.settings.sizes is not None
         low, high = self.settings.sizes
         longer = STEP * int(random.integers(low // STEP, high // STEP + 1))
         own = self.settings.size
@@ -254,19 +288,13 @@ class DetectionDataset:
             result["boxes"] = batch["boxes"] * batch["boxes"].new_tensor([x, y, x, y, 1])
         return result
 
-    def _learned(self, index: int) -> tuple[Boxes, NDArray[np.int64]]:
-        """Boxes in the picture's pixels and classes of the objects that are learned."""
-        record = self.record(index)
-        keep = ~record.crowd if self.settings.learn_difficult else ~(record.crowd | record.difficult)
-        return record.boxes[keep], record.classes[keep]
-
     def _letterboxed(self, index: int) -> Picture:
         """The picture in the network's input, from memory if it is there."""
         return self._memory.get((index, "input"), lambda: self.letterbox(index).picture(self.source_image(index)))
 
     def _stored(self, index: int) -> Stored:
         """A picture for augmentation, from memory if it is there."""
-        boxes, classes = self._learned(index)
+        boxes, classes = learned(self.record(index), self.settings)
         picture = self._memory.get((index, "stored"), lambda: self._no_larger_than_used(self.source_image(index)))
         return Stored(picture, self.record(index).size, boxes, classes)
 
@@ -296,7 +324,9 @@ def open_data(settings: DetectionSettings, split: Split) -> DetectionDataset:
     if split == "validate" and not settings.holdout:
         own = _own_validation(settings)
         if own is not None:
-            return DetectionDataset(own, _spread(range(len(own)), settings.limit), settings, training=False)
+            counts = _counts(_training(settings), settings) if _counted(settings) else None
+            numbers = _spread(range(len(own)), settings.limit)
+            return DetectionDataset(own, numbers, settings, training=False, counts=counts)
     source = _training(settings)
     share = 0.0 if split == "all" else _held_share(settings)
     held = _held(len(source), share)
@@ -304,7 +334,40 @@ def open_data(settings: DetectionSettings, split: Split) -> DetectionDataset:
     if not chosen:
         what = "everything is held out" if split == "train" else "nothing is held out for validation"
         raise DataError(f"{settings.root}: {what}: holdout is {share:g} of {len(source)} pictures.")
-    return DetectionDataset(source, _spread(chosen, settings.limit), settings, training=split == "train")
+    return DetectionDataset(
+        source,
+        _spread(chosen, settings.limit),
+        settings,
+        training=split == "train",
+        counts=_counts(source, settings) if _counted(settings) else None,
+    )
+
+
+def _counted(settings: DetectionSettings) -> bool:
+    """Whether the weights of the classes follow from how often they occur."""
+    return isinstance(settings.class_weights, str)
+
+
+def _counts(source: PictureSource, settings: DetectionSettings) -> NDArray[np.int64]:
+    """Objects of each class that are learned from, and from what is held out of them."""
+    records = [source.record(number) for number in range(len(source))]
+    return class_counts((learned(record, settings)[1] for record in records), len(source.classes))
+
+
+def learned(record: AnnotatedImage, settings: DetectionSettings) -> tuple[Boxes, NDArray[np.int64]]:
+    """Boxes in the picture's pixels and classes of the objects that are learned."""
+    keep = ~record.crowd if settings.learn_difficult else ~record.ignored
+    return record.boxes[keep], record.classes[keep]
+
+
+def _weights(settings: DetectionSettings, counts: NDArray[np.int64] | None) -> Tensor | None:
+    given = settings.class_weights
+    if given is None:
+        return None
+    if isinstance(given, str):
+        assert counts is not None
+        return torch.from_numpy(class_weights(counts, "balanced" if given == "auto" else given))
+    return torch.tensor(given, dtype=torch.float32)
 
 
 def _training(settings: DetectionSettings) -> PictureSource:
@@ -385,6 +448,8 @@ def joined(boxes: Boxes, classes: NDArray[np.int64]) -> Tensor:
 def sample_shapes(settings: DetectionSettings, model: Any) -> dict[str, Tensor]:
     """Shape and type of each field without reading anything; eight boxes stand for any number."""
     shapes = {"image": (3, *settings.size), "boxes": (8, 5)}
+    if settings.class_weights is not None:
+        shapes["class_weights"] = (model.count,)
     return {name: torch.empty(shape, dtype=torch.float32, device="meta") for name, shape in shapes.items()}
 
 
@@ -404,6 +469,9 @@ def misfits(model: Any, dataset: Any, fields: Any) -> list[str]:
     elif not isinstance(model.classes, int) and tuple(model.classes) != tuple(dataset.classes):
         at = next(i for i, (a, b) in enumerate(zip(model.classes, dataset.classes, strict=True)) if a != b)
         wrong.append(f"class {at} of the model is {model.classes[at]!r}, of the data {dataset.classes[at]!r}")
+    weights = dataset.settings.class_weights
+    if isinstance(weights, tuple) and len(weights) != len(dataset.classes):
+        wrong.append(f"data.class_weights has {len(weights)} numbers, the data have {len(dataset.classes)} classes")
     if tuple(dataset.settings.size) != tuple(model.image_size):
         wrong.append(f"data.size is {list(dataset.settings.size)}, the model's image_size {list(model.image_size)}")
     return wrong

@@ -3,7 +3,6 @@
 All of it works on the device that the predictions are on, for a batch at once, without torchvision.
 """
 
-import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,6 +11,7 @@ from torch import Tensor
 
 from gradatim.errors import PlanError, unknown
 from gradatim.systems.multigriddet.geometry import CLAMP, area, cells, corners, intersection, offset
+from gradatim.systems.multigriddet.letterbox import Letterbox
 from gradatim.systems.multigriddet.parts.backbone import STRIDES
 
 Suppression = Literal["diou", "greedy", "cluster", "soft", "none"]
@@ -246,26 +246,20 @@ def fuse_boxes(
     )
 
 
-def from_letterbox(boxes: Tensor, pixels: tuple[int, int], source: tuple[int, int], *, rounded: bool = True) -> Tensor:
-    """Boxes of the network's input back in the image.
+def from_letterbox(boxes: Tensor, place: Letterbox, *, published: bool = False) -> Tensor:
+    """Boxes of the network's input back in the image; not clipped.
 
     Args:
         boxes: (N, 4) centers and sizes relative to the input.
-        pixels: (height, width) of the input.
-        source: (height, width) of the image.
-        rounded: the image's size inside the input is rounded and its place may be half a pixel, as the published
-            detector does; else both are whole, cut down, as the letterbox itself has them.
+        place: of the image in the input.
+        published: by the published program's reckoning, see `Letterbox.published_content`.
 
     Returns:
         (N, 4) x, y of the corner, width and height in pixels of the image.
     """
-    scale = min(pixels[0] / source[0], pixels[1] / source[1])
-    if rounded:
-        inner = [round(side * scale) for side in source]
-        gap = [(whole - part) / 2 for whole, part in zip(pixels, inner, strict=True)]
-    else:
-        inner = [max(1, math.floor(side * scale)) for side in source]
-        gap = [float((whole - part) // 2) for whole, part in zip(pixels, inner, strict=True)]
+    pixels, source = place.target, place.source
+    inner = place.published_content if published else place.content
+    gap = place.published_offset if published else place.offset
     shift = boxes.new_tensor([gap[1] / pixels[1], gap[0] / pixels[0]])
     grow = boxes.new_tensor([pixels[1] / inner[1], pixels[0] / inner[0]])
     size = boxes[..., 2:] * grow

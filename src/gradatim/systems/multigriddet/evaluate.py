@@ -17,7 +17,7 @@ from gradatim.systems.multigriddet.annotations import AnnotatedImage
 from gradatim.systems.multigriddet.average_precision import COCO_THRESHOLDS, Points, area_below, legacy_figures
 from gradatim.systems.multigriddet.coco_figures import CocoFigures, coco_figures
 from gradatim.systems.multigriddet.data import DetectionDataset
-from gradatim.systems.multigriddet.matching import Balance, Judged, as_objects, balance, confusion, ignored, judge
+from gradatim.systems.multigriddet.matching import Balance, Judged, as_objects, balance, confusion, judge
 from gradatim.systems.multigriddet.parts.heads import Predict
 from gradatim.systems.multigriddet.predict import Compute, Detections, Search, detect_pictures
 
@@ -102,7 +102,7 @@ def evaluate_detector(
         MissingExtraError: faster_coco_eval is not installed.
     """
     records = [dataset.record(index) for index in range(len(dataset))]
-    if not any((~ignored(record)).any() for record in records):
+    if not any((~record.ignored).any() for record in records):
         raise DataError(f"none of the {len(records)} pictures has an object to be found; nothing can be measured")
     pictures = (dataset.source_image(index) for index in range(len(dataset)))
     found = []

@@ -13,7 +13,6 @@ from gradatim.systems.multigriddet.annotations import AnnotatedImage
 from gradatim.systems.multigriddet.data import DetectionDataset
 from gradatim.systems.multigriddet.drawing import class_color, draw_objects, side_by_side
 from gradatim.systems.multigriddet.evaluate import Evaluation
-from gradatim.systems.multigriddet.matching import ignored
 from gradatim.systems.multigriddet.predict import Detections
 
 _SHOWN_CURVES = 10
@@ -129,5 +128,5 @@ def _examples(folder: Path, found: Evaluation, dataset: DetectionDataset) -> lis
 
 
 def _truths(record: AnnotatedImage) -> Detections:
-    keep = ~ignored(record)
+    keep = ~record.ignored
     return Detections(record.boxes[keep], np.ones(int(keep.sum())), record.classes[keep])

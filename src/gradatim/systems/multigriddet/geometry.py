@@ -44,12 +44,6 @@ def corners(boxes: Tensor) -> Tensor:
     return torch.cat([center - half, center + half], -1)
 
 
-def centers(boxes: Tensor) -> Tensor:
-    """x1, y1, x2, y2 -> cx, cy, w, h."""
-    low, high = boxes[..., :2], boxes[..., 2:]
-    return torch.cat([(low + high) / 2, high - low], -1)
-
-
 def intersection(a: Tensor, b: Tensor) -> Tensor:
     """Area that corner boxes of broadcast shapes share."""
     low = torch.maximum(a[..., :2], b[..., :2])

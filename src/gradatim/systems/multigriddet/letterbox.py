@@ -44,6 +44,20 @@ class Letterbox:
         """(top, left) of the picture in the input."""
         return (self.target[0] - self.content[0]) // 2, (self.target[1] - self.content[1]) // 2
 
+    @property
+    def published_content(self) -> tuple[int, int]:
+        """As `content`, by the published program's reckoning when it brings boxes back: rounded, so up to a pixel off.
+
+        Weights do not depend on it; figures that shall equal the program's do.
+        """
+        return max(round(self.source[0] * self.scale), 1), max(round(self.source[1] * self.scale), 1)
+
+    @property
+    def published_offset(self) -> tuple[float, float]:
+        """As `offset`, beside `published_content`: what is left, halved exactly."""
+        height, width = self.published_content
+        return (self.target[0] - height) / 2, (self.target[1] - width) / 2
+
     def picture(self, picture: Picture) -> Picture:
         """(h, w, 3) uint8 to the input's (H, W, 3) uint8, by Pillow's bicubic filter on gray 128."""
         return place(picture, self.content, self.offset, self.target)
@@ -53,26 +67,6 @@ class Letterbox:
         top, left = self.offset
         x, y = self._factors
         result: Boxes = boxes * np.array([x, y, x, y]) + np.array([left, top, left, top])
-        return result
-
-    def inverse(self, boxes: Boxes) -> Boxes:
-        """Corners (N, 4) in the input's pixels to the picture's; undoes `boxes`, and does not clip."""
-        top, left = self.offset
-        x, y = self._factors
-        result: Boxes = (boxes - np.array([left, top, left, top])) / np.array([x, y, x, y])
-        return result
-
-    def original_inverse(self, boxes: Boxes) -> Boxes:
-        """As `inverse`, but by the published program's own reckoning, which is up to a pixel off.
-
-        Source:
-            (Specification, section 5.) It rounds the picture's sides, where the letterbox cuts them, and halves
-            what is left exactly. Weights do not depend on it; figures that shall equal the program's do.
-        """
-        height, width = (float(np.round(side * self.scale)) for side in self.source)
-        left, top = (self.target[1] - width) / 2, (self.target[0] - height) / 2
-        x, y = self.source[1] / width, self.source[0] / height
-        result: Boxes = (boxes - np.array([left, top, left, top])) * np.array([x, y, x, y])
         return result
 
     @property

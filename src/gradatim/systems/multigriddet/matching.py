@@ -51,11 +51,6 @@ class Balance:
     recall: float
 
 
-def ignored(record: AnnotatedImage) -> NDArray[np.bool_]:
-    """Objects of a picture that need not be found, (N,)."""
-    return record.crowd | record.difficult
-
-
 def overlaps_with(found: Floats, record: AnnotatedImage) -> Floats:
     """(N, M) overlap of corners with a picture's objects; with a crowd, the share of the detection inside it."""
     result = overlap_matrix(found, record.boxes)
@@ -79,10 +74,10 @@ def judge(records: Sequence[AnnotatedImage], found: Sequence[Detections], classe
     rows: list[tuple[Floats, NDArray[np.int64], NDArray[np.int64]]] = []
     objects = np.zeros(classes, np.int64)
     for record, one in zip(records, found, strict=True):
-        np.add.at(objects, record.classes[~ignored(record)], 1)
+        np.add.at(objects, record.classes[~record.ignored], 1)
         same = one.classes[:, None] == record.classes[None]
         overlaps = np.where(same, overlaps_with(one.boxes, record), -1.0)
-        rows.append((one.scores, one.classes, _states(overlaps, one.scores, ignored(record))))
+        rows.append((one.scores, one.classes, _states(overlaps, one.scores, record.ignored)))
     scores, labels, states = (np.concatenate(column) for column in zip(*rows, strict=True))
     order = np.argsort(-scores, kind="stable")
     order = order[states[order] >= 0]
@@ -139,7 +134,7 @@ def confusion(
     """
     result = np.zeros((classes + 1, classes + 1), np.int64)
     for record, every in zip(records, found, strict=True):
-        one, skip = every.above(threshold), ignored(record)
+        one, skip = every.above(threshold), record.ignored
         overlaps = overlaps_with(one.boxes, record)
         left, missed = set(range(len(one))), set(np.flatnonzero(~skip).tolist())
         pairs = np.argwhere(overlaps >= HALF)
@@ -163,9 +158,9 @@ def as_objects(records: Sequence[AnnotatedImage], found: Sequence[Detections], l
         found: in the same order.
         least: score of detections.
     """
-    seen = [(record, one.above(least)) for record, one in zip(records, found, strict=True) if (~ignored(record)).any()]
+    seen = [(record, one.above(least)) for record, one in zip(records, found, strict=True) if (~record.ignored).any()]
     empty = np.zeros((0, 4))
-    there = [~ignored(record) for record, _ in seen]
+    there = [~record.ignored for record, _ in seen]
     images = np.arange(len(seen))
     truths = Objects(
         images=np.repeat(images, [int(keep.sum()) for keep in there]),

@@ -27,7 +27,7 @@ from gradatim.systems.multigriddet.detections import (
 )
 from gradatim.systems.multigriddet.letterbox import Letterbox
 from gradatim.systems.multigriddet.model import MultiGridDetSettings
-from gradatim.systems.multigriddet.parts.backbone import SCALES, STRIDES
+from gradatim.systems.multigriddet.parts.backbone import SCALES
 from gradatim.systems.multigriddet.parts.heads import Predict
 
 Compute = Callable[[str, Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
@@ -137,25 +137,20 @@ def find_objects(
     """
     relative, scores, probabilities = decode(raw, anchors)
     classes = probabilities.argmax(-1)
-    pixels = (raw[0].shape[1] * STRIDES[0], raw[0].shape[2] * STRIDES[0])
-    return [
-        _of_picture(relative[n], scores[n], classes[n], pixels, place.source, search) for n, place in enumerate(places)
-    ]
+    return [_of_picture(relative[n], scores[n], classes[n], place, search) for n, place in enumerate(places)]
 
 
-def _of_picture(
-    relative: Tensor, scores: Tensor, classes: Tensor, pixels: tuple[int, int], source: tuple[int, int], search: Search
-) -> Detections:
+def _of_picture(relative: Tensor, scores: Tensor, classes: Tensor, place: Letterbox, search: Search) -> Detections:
     scores, order = scores.sort(descending=True, stable=True)
     limit = _ORIGINAL_CANDIDATES if search.original else _CANDIDATES
     count = min(int((scores >= search.confidence).sum()), limit)
     scores, order = scores[:count], order[:count]
     # In double precision, so that a box comes back to where it was in large pictures too.
-    back = from_letterbox(relative[order].double(), pixels, source, rounded=search.original)
+    back = from_letterbox(relative[order].double(), place, published=search.original)
     corners = torch.cat([back[:, :2], back[:, :2] + back[:, 2:]], -1)
     boxes, scores, classes = _chosen(corners, scores.double(), classes[order], search)
     best = scores.argsort(descending=True, stable=True)[: search.most]
-    height, width = source
+    height, width = place.source
     boxes = torch.minimum(boxes[best].clamp_min(0), boxes.new_tensor([width, height] * 2))
     if search.original:
         boxes = (boxes + 0.5).floor()

@@ -20,7 +20,7 @@ def _guards(drift: float, *parts: str, band: bool = True) -> dict[str, Any]:
 
 
 def _published(sources: Mapping[str, Any], *stages: Stage) -> Plan:
-    """Stages at 608 x 608 with batches of 48, as four times twelve for cards that hold no more."""
+    """Stages at 608 x 608 with batches of 48, in as few pieces as the memory allows."""
     return Plan(
         system="multigriddet",
         model={"classes": 80, "image_size": 608},
@@ -29,8 +29,8 @@ def _published(sources: Mapping[str, Any], *stages: Stage) -> Plan:
             losses=dict(SCALES_OF_LOSSES),
             data={"root": "data"},
             optimizer={"adam": {"eps": 1e-7}},
-            batch_size=12,
-            accumulate=4,
+            batch_size=48,
+            accumulate="auto",
             validation={"metric": "loss"},
         ),
         stages=stages,
@@ -122,7 +122,7 @@ def shapes() -> Plan:
     return Plan(
         system="multigriddet",
         model=_SHAPES_MODEL,
-        defaults=StageDefaults(data=_SHAPES_DATA, batch_size=8),
+        defaults=StageDefaults(data=_SHAPES_DATA, batch_size=16),
         stages=(
             Stage(
                 name="all",

@@ -145,10 +145,8 @@ def _knobs(plan: Plan) -> Found:
         turned = []
         if _rates(before) != _rates(after):
             turned.append(f"lr {_rates(before):g} -> {_rates(after):g}")
-        if before.batch_size * before.accumulate != after.batch_size * after.accumulate:
-            turned.append(
-                f"batch {before.batch_size * before.accumulate} -> {after.batch_size * after.accumulate}"
-            )  # fmt: skip
+        if before.step_samples != after.step_samples:
+            turned.append(f"batch {before.step_samples} -> {after.step_samples}")
         if before.data.get("augment") != after.data.get("augment"):
             turned.append("augmentation")
         if _normalization(before) != _normalization(after):

@@ -110,6 +110,7 @@ def assess(
     targets: ByScale,
     owners: ByScale,
     boxes: Tensor,
+    class_weights: Tensor | None = None,
     *,
     geometry: Geometry = "corrected",
     box: BoxLoss = "squared",
@@ -123,10 +124,15 @@ def assess(
     trainable_nms: float = 0.0,
     trainable_nms_power: float = 2.0,
     smoothing: float = 0.0,
-    class_weights: Sequence[float] = (),
     normalization: Sequence[Divisor] = ("batch",),
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Losses of the raw predictions at strides 32, 16 and 8, (3,) each; for the options see `assessment.Assessing`."""
+    """Losses of the raw predictions at strides 32, 16 and 8, (3,) each; for the options see `assessment.Assessing`.
+
+    Args:
+        predict: says what its channels mean.
+        raw, targets, owners, boxes: predictions, and what they should be.
+        class_weights: (B, classes), the same in all rows.
+    """
     options = Assessing(
         geometry=geometry,
         box=box,
@@ -140,7 +146,7 @@ def assess(
         trainable_nms=trainable_nms,
         trainable_nms_power=trainable_nms_power,
         smoothing=smoothing,
-        class_weights=tuple(class_weights),
+        class_weights=class_weights[0] if class_weights is not None else None,
         normalization=tuple(normalization),
     )
     terms = [assess_scale(scale, options) for scale in _scales(predict, raw, targets, owners, boxes)]

@@ -26,12 +26,10 @@ class Targets:
         cells: by scale, (B, h, w, 5 + A + classes): x, y in cells from the cell's corner, logarithms of width and
             height over the anchor's, 1 where an object is told, the anchor and the class one-hot.
         owners: by scale, (B, h, w) int64: which of the image's boxes a cell tells; -1 for none.
-        lost: objects of the batch that no cell tells, since later ones took all of theirs.
     """
 
     cells: dict[str, Tensor]
     owners: dict[str, Tensor]
-    lost: int
 
 
 def encode(
@@ -71,7 +69,6 @@ def encode(
         for (h, w), count in zip(grids, counts, strict=True)
     ]
     owners = [np.full((len(host), h, w), -1, np.int64) for h, w in grids]
-    lost = 0
     for image, image_boxes in enumerate(host):
         sizes = image_boxes[:, 2:4] - image_boxes[:, :2]
         real = np.flatnonzero((sizes > 0).all(1))
@@ -85,13 +82,10 @@ def encode(
         kept = {(one.scale, one.row, one.column) for one in placed} if center_first else set()
         for n, one in zip(real.tolist(), placed, strict=True):
             _write(one, n, found[one.scale][image], owners[one.scale][image], kept, encoding)
-        told = {int(n) for scale in owners for n in np.unique(scale[image])} - {-1}
-        lost += len(real) - len(told)
     device = boxes.device
     return Targets(
         cells={name: torch.from_numpy(one).to(device) for name, one in zip(SCALES, found, strict=True)},
         owners={name: torch.from_numpy(one).to(device) for name, one in zip(SCALES, owners, strict=True)},
-        lost=lost,
     )
 
 

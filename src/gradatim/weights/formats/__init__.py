@@ -6,11 +6,12 @@ line in `FORMATS`.
 
 from gradatim.weights.formats.base import Format, Weights
 from gradatim.weights.formats.darknet_file import DARKNET
+from gradatim.weights.formats.flax_pickle import FLAX
 from gradatim.weights.formats.keras_file import KERAS
 from gradatim.weights.formats.npz import NPZ
 from gradatim.weights.formats.safetensors_file import SAFETENSORS
 from gradatim.weights.formats.torch_file import TORCH
 
-FORMATS: tuple[Format, ...] = (SAFETENSORS, NPZ, KERAS, DARKNET, TORCH)
+FORMATS: tuple[Format, ...] = (SAFETENSORS, NPZ, KERAS, DARKNET, FLAX, TORCH)
 
 __all__ = ["FORMATS", "Format", "Weights"]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -43,3 +44,12 @@ class Format:
     name: str
     recognises: Callable[[Path, bytes], bool]
     read: Callable[[Path], Weights]
+
+
+def is_plain(value: Any) -> bool:
+    """Whether a field beside the arrays is made of text, numbers and plain containers alone."""
+    if isinstance(value, Mapping):
+        return all(isinstance(key, str) and is_plain(one) for key, one in value.items())
+    if isinstance(value, list | tuple):
+        return all(is_plain(one) for one in value)
+    return value is None or isinstance(value, str | int | float | bool)

@@ -20,11 +20,41 @@ PLAIN_KINDS = "biufcSU"
 
 _PLAIN = (str, bytes, int, float, bool, type(None))
 
+Builders = Callable[[str, str], Any]
+"""(module, name) in a file -> what stands for it, or None where it is refused."""
+
+
+class Builder:
+    """A function that a file may call, and may not change."""
+
+    __slots__ = ("_call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self._call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        """What the function makes of a file's arguments."""
+        return self._call(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise FormatError("an attempt to change a function")
+
+
+def _not_called(*arguments: Any) -> Any:
+    raise FormatError("a number that is built by hand")
+
+
+BFLOAT16 = Builder(_not_called)
+"""Stands for the type bfloat16, which NumPy has not; its arrays are read as float32, which holds the same numbers."""
+
 
 class _Dtype:
     """A dtype in the making: its letter and size now, its byte order with the state."""
 
     def __init__(self, code: Any = None, align: Any = False, copy: Any = True) -> None:
+        self.widened = code is BFLOAT16
+        if self.widened:
+            code = "u2"
         if not isinstance(code, str):
             raise FormatError("an array type of an unknown kind")
         if np.dtype(code).hasobject:
@@ -50,15 +80,20 @@ class _Array:
         self.array = _built(content, dtype, shape, "F" if fortran else "C")
 
 
-def load_pickle(path: Path) -> Any:
+def load_pickle(path: Path, *, builders: Builders = lambda module, name: None) -> Any:
     """Content of a pickle file of numbers and text.
+
+    Args:
+        path: the file.
+        builders: what stands for further names. It must not look names up in modules, and what it returns must not
+            let a file change it.
 
     Raises:
         FormatError: the file is missing, truncated or no pickle; or it holds anything else, which is named.
     """
     try:
         with path.open("rb") as file:
-            return _finished(_Unpickler(file).load(), {})
+            return _finished(_Unpickler(file, builders).load(), {})
     except FormatError as error:
         raise FormatError(
             f"{path}: refused, because it holds {error}; only NumPy arrays of numbers and text, str, int, float, "
@@ -78,10 +113,14 @@ def dump_pickle(path: Path, value: Any) -> None:
 
 
 class _Unpickler(pickle.Unpickler):
-    """Gives the builders of `_BUILDERS` for their names and refuses every other name."""
+    """Gives the builders of `_BUILDERS`, and further ones, for their names and refuses every other name."""
+
+    def __init__(self, file: Any, builders: Builders) -> None:
+        super().__init__(file)
+        self._builders = builders
 
     def find_class(self, module: str, name: str) -> Any:
-        builder = _BUILDERS.get((module.replace("numpy.core.", "numpy._core."), name))
+        builder = _BUILDERS.get((module.replace("numpy.core.", "numpy._core."), name)) or self._builders(module, name)
         if builder is None:
             raise FormatError(f"an object of class '{module}.{name}'")
         return builder
@@ -90,25 +129,19 @@ class _Unpickler(pickle.Unpickler):
         raise FormatError("a reference to something outside the file")
 
 
-class _Builder:
-    """A function that a file may call, and may not change."""
-
-    __slots__ = ("_call",)
-
-    def __init__(self, call: Callable[..., Any]) -> None:
-        self._call = call
-
-    def __call__(self, *arguments: Any) -> Any:
-        return self._call(*arguments)
-
-    def __setstate__(self, state: Any) -> None:
-        raise FormatError("an attempt to change a function")
-
-
 def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
     if kind is not _BUILDERS["numpy", "ndarray"]:
         raise FormatError("an array of an unknown class")
     return _Array()
+
+
+def numpy_array(build: Any, arguments: Any, state: Any) -> Any:
+    """An array out of what `numpy.ndarray.__reduce__` tells of it, for builders of what wraps one."""
+    if build is not _BUILDERS["numpy._core.multiarray", "_reconstruct"]:
+        raise FormatError("an array that is built by hand")
+    array = build(*arguments)
+    array.__setstate__(state)
+    return array
 
 
 def _ndarray(*arguments: Any) -> Any:
@@ -139,15 +172,15 @@ def _no_bytes(*arguments: Any) -> bytes:
     return b""
 
 
-_BUILDERS: Mapping[tuple[str, str], _Builder] = {
-    ("numpy", "ndarray"): _Builder(_ndarray),
-    ("numpy", "dtype"): _Builder(_Dtype),
-    ("numpy._core.multiarray", "_reconstruct"): _Builder(_reconstruct),
-    ("numpy._core.multiarray", "scalar"): _Builder(_scalar),
-    ("numpy._core.numeric", "_frombuffer"): _Builder(_frombuffer),
-    ("_codecs", "encode"): _Builder(_encode),
-    ("__builtin__", "bytes"): _Builder(_no_bytes),
-    ("builtins", "bytes"): _Builder(_no_bytes),
+_BUILDERS: Mapping[tuple[str, str], Builder] = {
+    ("numpy", "ndarray"): Builder(_ndarray),
+    ("numpy", "dtype"): Builder(_Dtype),
+    ("numpy._core.multiarray", "_reconstruct"): Builder(_reconstruct),
+    ("numpy._core.multiarray", "scalar"): Builder(_scalar),
+    ("numpy._core.numeric", "_frombuffer"): Builder(_frombuffer),
+    ("_codecs", "encode"): Builder(_encode),
+    ("__builtin__", "bytes"): Builder(_no_bytes),
+    ("builtins", "bytes"): Builder(_no_bytes),
 }
 
 
@@ -157,7 +190,9 @@ def _built(content: Any, dtype: Any, shape: Any, order: Any) -> np.ndarray[Any, 
         raise FormatError("an array whose numbers are not stored as bytes")
     if not isinstance(shape, tuple) or not all(isinstance(side, int) and side >= 0 for side in shape):
         raise FormatError(f"an array of shape {shape!r}")
-    return np.array(np.frombuffer(content, dtype.dtype).reshape(shape, order=order))
+    array = np.array(np.frombuffer(content, dtype.dtype).reshape(shape, order=order))
+    # A bfloat16 is the first half of a float32.
+    return (array.astype(np.uint32) << 16).view(np.float32) if dtype.widened else array
 
 
 def _finished(value: Any, seen: dict[int, Any]) -> Any:

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from gradatim.errors import FormatError
-from gradatim.weights.formats.base import FIELDS, Format, Weights
+from gradatim.weights.formats.base import FIELDS, Format, Weights, is_plain
 
 _KNOWN = ("model", "state_dict", "model_state_dict", "module", "net", "params", "weights")
 
@@ -29,7 +29,7 @@ def _recognises(path: Path, head: bytes) -> bool:
 def _read(path: Path) -> Weights:
     content = _load(path)
     arrays, notes = _arrays(content, path)
-    fields = {str(key): value for key, value in content.items() if _is_plain(value)}
+    fields = {str(key): value for key, value in content.items() if is_plain(value)}
     return Weights(
         path=path,
         format=TORCH.name,
@@ -37,15 +37,6 @@ def _read(path: Path) -> Weights:
         metadata={FIELDS: json.dumps(fields)} if fields else {},
         notes=notes,
     )
-
-
-def _is_plain(value: Any) -> bool:
-    """Whether a field beside the arrays is made of text, numbers and plain containers alone."""
-    if isinstance(value, Mapping):
-        return all(isinstance(key, str) and _is_plain(one) for key, one in value.items())
-    if isinstance(value, list | tuple):
-        return all(_is_plain(one) for one in value)
-    return value is None or isinstance(value, str | int | float | bool)
 
 
 def _load(path: Path) -> Any:

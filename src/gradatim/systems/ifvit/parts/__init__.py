@@ -1,0 +1,1 @@
+"""Networks of IFViT: backbones, transformers over two images, the embedding and its class centers."""
