@@ -6,7 +6,7 @@ import pytest
 from gradatim.systems.ifvit.alignment import Alignment, Search, align, aligned_mask, aligned_picture
 from gradatim.systems.ifvit.fingers import PrintStyle, make_impression, make_master
 from gradatim.systems.ifvit.fingers.impression import pixels
-from gradatim.systems.ifvit.geometry import cell_points, estimate, mutual_matches, possible, robust_motion
+from gradatim.systems.ifvit.geometry import cell_points, estimate, finer_points, mutual_matches, possible, robust_motion
 from gradatim.systems.ifvit.overlap import center_of, largest_area, overlap, patch, ridge_mask
 from gradatim.systems.ifvit.warping import Warp, motion, moved, resampled, warped
 
@@ -65,6 +65,18 @@ def test_cells_match_if_they_choose_one_another_above_the_threshold():
     assert mutual_matches(scores, threshold=0.5).tolist() == [[0, 0]]
 
 
+def test_a_match_lies_between_cells_where_its_neighbors_match_too():
+    truth = np.array([[21.0, 30.0], [33.5, 40.0]])
+    places = cell_points(np.arange(64), (8, 8), (SIZE, SIZE))
+    scores = np.exp(-((truth[:, None] - places) ** 2).sum(axis=-1) / (2 * 5**2))
+    cells = np.stack([np.arange(2), scores.argmax(axis=1)], axis=1)
+    assert np.abs(cell_points(cells[:, 1], (8, 8), (SIZE, SIZE)) - truth).max() > 3
+    assert np.abs(finer_points(scores, cells, (8, 8), (SIZE, SIZE)) - truth).max() < 0.6
+    # At the border a match has neighbors on one side only, and stays inside.
+    corner = finer_points(np.full((1, 64), 0.1), np.array([[0, 0]]), (8, 8), (SIZE, SIZE))
+    np.testing.assert_allclose(corner, [[7.5, 7.5]])
+
+
 @pytest.mark.parametrize(
     ("model", "matrix"),
     [
@@ -110,7 +122,7 @@ def perfect_matcher(matrix, seen_at):
 
     def match(first, second):
         cells = np.arange(64)
-        scores = np.full((64, 64), 1e-4)
+        scores = np.zeros((64, 64))
         for angle in seen_at:
             turn = motion(((SIZE - 1) / 2,) * 2, degrees=angle)
             if np.allclose(first, warped(PICTURE, turn, fill=FILL), atol=1e-6):

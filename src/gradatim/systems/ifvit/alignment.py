@@ -7,13 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.data.random import keyed_generator
-from gradatim.systems.ifvit.geometry import Model, cell_points, mutual_matches, robust_motion
+from gradatim.systems.ifvit.geometry import Model, cell_points, finer_points, mutual_matches, robust_motion
 from gradatim.systems.ifvit.overlap import Mask
 from gradatim.systems.ifvit.prints import background
 from gradatim.systems.ifvit.warping import Matrix, Picture, Points, inverse, motion, moved, warped
 
 Matcher = Callable[[Picture, Picture], NDArray[np.floating]]
-"""Two pictures of a size -> scores (cells of the first, cells of the second), each picture's cells in reading order."""
+"""Two pictures of a size -> scores (cells of the first, cells of the second), at least 0; cells in reading order."""
 
 ANGLES = tuple(range(-60, 61, 10))
 FINER = (-5.0, 0.0, 5.0)
@@ -124,7 +124,7 @@ def _at(first: Picture, second: Picture, matcher: Matcher, search: Search, angle
     cells = mutual_matches(scores, threshold=search.threshold)
     grid = _grid(scores.shape[0], first.shape)
     turned = cell_points(cells[:, 0], grid, first.shape)
-    there = cell_points(cells[:, 1], _grid(scores.shape[1], second.shape), second.shape)
+    there = finer_points(scores, cells, _grid(scores.shape[1], second.shape), second.shape)
     # Counted from the turn, so that the same turn always draws the same samples.
     random = keyed_generator(0, "alignment", round(1000 * angle))
     found = robust_motion(

@@ -69,6 +69,34 @@ def mutual_matches(scores: NDArray[np.floating], *, threshold: float) -> NDArray
     return np.stack([rows[chosen], best[chosen]], axis=-1)
 
 
+def finer_points(
+    scores: NDArray[np.floating], cells: NDArray[np.int64], grid: tuple[int, int], size: tuple[int, int]
+) -> Points:
+    """Where the matches of cells lie between the cells: the mean of a match and its neighbors, by their scores.
+
+    Args:
+        scores: (cells of the first picture, cells of the second), at least 0.
+        cells: (N, 2), numbers in both pictures.
+        grid: (rows, columns) of the second picture's cells.
+        size: (height, width) of the second picture.
+
+    Returns:
+        (N, 2), x and y in the second picture.
+    """
+    rows, columns = grid
+    row, column = cells[:, 1] // columns, cells[:, 1] % columns
+    total, places = np.zeros((len(cells), 1)), np.zeros((len(cells), 2))
+    for down in (-1, 0, 1):
+        for right in (-1, 0, 1):
+            there = (row + down >= 0) & (row + down < rows) & (column + right >= 0) & (column + right < columns)
+            near = np.where(there, (row + down) * columns + column + right, 0)
+            weight = np.where(there, scores[cells[:, 0], near], 0)[:, None]
+            total += weight
+            places += weight * cell_points(near, grid, size)
+    found: Points = places / np.maximum(total, 1e-30)
+    return found
+
+
 def estimate(first: Points, second: Points, model: Model = "similarity") -> Matrix | None:
     """The matrix that maps points onto others with the least squared error; None where they do not tell it.
 
