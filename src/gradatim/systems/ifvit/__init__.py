@@ -1,7 +1,7 @@
 """IFViT: matches fingerprints, and shows by dense correspondences why."""
 
 from gradatim.system import DataKind, System
-from gradatim.systems.ifvit.data import FingerprintSettings, glance_data, misfits, open_data, sample_shapes
+from gradatim.systems.ifvit.data import FingerprintSettings, glance_data, misfits, open_data, sample_shapes, with_sizes
 from gradatim.systems.ifvit.layouts import LAYOUTS, told_of
 from gradatim.systems.ifvit.losses import LOSSES
 from gradatim.systems.ifvit.metrics import METRICS
@@ -24,6 +24,7 @@ SYSTEM = System(
         shapes=sample_shapes,
         varies=lambda settings: settings.varies,
         check=misfits,
+        defaults=with_sizes,
         glance=glance_data,
     ),
     fields=(

@@ -3,7 +3,7 @@
 What is random is drawn anew in each epoch; pairs of validation are always the same.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -346,6 +346,13 @@ def sample_shapes(settings: FingerprintSettings, model: Any) -> dict[str, Tensor
         for name, (shape, dtype) in kinds.items()
         if name in settings.fields
     }
+
+
+def with_sizes(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's data with the model's sizes; what is given wins."""
+    if data.get("samples", "dense") == "matcher":
+        return {"size": model.match_size, "roi": model.roi_size, "enhance": model.enhance, **data}
+    return {"size": model.dense_size, **data}
 
 
 def misfits(model: Any, dataset: Any, fields: Collection[str]) -> list[str]:

@@ -107,21 +107,57 @@ def aligned(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -
     first, second = source.picture(pair.first), source.picture(pair.second)
     second_mask = source.mask(pair.second)
     first_mask = warped(source.mask(pair.first).astype(np.float32), matrix) > 0.5
-    both = overlap(first_mask, second_mask)
-    lying = warped(first, matrix, fill=background(first))
-    center = center_of(both)
-    whole1, whole2 = lying, second
-    if pairing.enhance:
-        whole1, whole2 = warped(source.enhanced(pair.first), matrix, fill=1), source.enhanced(pair.second)
+    clear = (source.enhanced(pair.first), source.enhanced(pair.second)) if pairing.enhance else None
+    laid = lay(first, second, matrix, overlap(first_mask, second_mask), pairing.roi, clear)
+    points = spread_points(laid.overlap, random)[: _SPARE * pairing.points]
+    known = _aligned_points(source, pair, matrix, laid.overlap, points)[: pairing.points]
     return Example(
+        laid.whole1, laid.whole2, known, overlap=laid.overlap, roi1=laid.region1, roi2=laid.region2
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Two prints on one another, in the second's frame.
+
+    Args:
+        whole1, whole2: (H, W) in [0, 1], 0 outside the overlap.
+        region1, region2: (R, R) in [0, 1], around the middle of the overlap.
+        overlap: (H, W), what both show.
+    """
+
+    whole1: Picture
+    whole2: Picture
+    region1: Picture
+    region2: Picture
+    overlap: Mask
+
+
+def lay(
+    first: Picture,
+    second: Picture,
+    matrix: Matrix,
+    both: Mask,
+    roi: int,
+    clear: tuple[Picture, Picture] | None = None,
+) -> Laid:
+    """Lay the first print on the second.
+
+    Args:
+        first, second: (H, W) in [0, 1].
+        matrix: from the first print's points to the second's.
+        both: (H, W), what both show, in the second's frame.
+        roi: side of the regions.
+        clear: both prints with clear ridges, to be compared as a whole.
+    """
+    lying, center = warped(first, matrix, fill=background(first)), center_of(both)
+    whole1, whole2 = (lying, second) if clear is None else (warped(clear[0], matrix, fill=1), clear[1])
+    return Laid(
         (whole1 * both).astype(np.float32),
         (whole2 * both).astype(np.float32),
-        _aligned_points(source, pair, matrix, both, spread_points(both, random)[: _SPARE * pairing.points])[
-            : pairing.points
-        ],
-        overlap=both,
-        roi1=patch(lying, center, pairing.roi, fill=background(first)),
-        roi2=patch(second, center, pairing.roi, fill=background(second)),
+        patch(lying, center, roi, fill=background(first)),
+        patch(second, center, roi, fill=background(second)),
+        both,
     )
 
 

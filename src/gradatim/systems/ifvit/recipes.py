@@ -9,7 +9,7 @@ _LOFTR = {"checkpoint": "outdoor_ds.ckpt", "layout": "loftr"}
 _LOSSES: Mapping[str, float] = {"dense": 0.5, "cosine": 0.1, "arcface": 1.0}
 """Of the matcher, as published."""
 _ADAMW = {"weight_decay": 2e-4, "clip": 1.0}
-_MODEL = {"classes": 100}
+_MODEL = {"classes": 100, "enhance": True}
 
 
 def _dense_stage() -> Stage:
@@ -24,7 +24,7 @@ def _dense_stage() -> Stage:
         schedule={"cosine": {"warmup": 1000, "final": 0.01}},
         epochs=100,
         batch_size=128,
-        data={"root": "prints", "layout": "fvc2002", "samples": "dense", "size": 128, "points": 1000},
+        data={"root": "prints", "layout": "fvc2002", "samples": "dense", "points": 1000},
         validation={"metric": "dense_error"},
         **_ADAMW,
     )
@@ -42,7 +42,7 @@ def _matcher_stage(transformer: Mapping[str, Any]) -> Stage:
         schedule={"cosine": {"warmup": 5000, "final": 0.01}},
         epochs=70,
         batch_size=128,
-        data={"root": "prints", "layout": "fvc2002", "samples": "matcher", "size": 224, "roi": 90, "enhance": True},
+        data={"root": "prints", "layout": "fvc2002", "samples": "matcher"},
         validation={"metric": "eer"},
         **_ADAMW,
     )
@@ -66,6 +66,7 @@ def paper() -> Plan:
 _FINGERS = 240
 _SMALL = {
     "classes": _FINGERS, "widths": [16, 32, 64], "width": 64, "heads": 4, "layers": 2, "embedding": 64,
+    "dense_size": 128, "match_size": 128, "roi_size": 64, "period": 6.7,
 }  # fmt: skip
 _DRAWN = {"fingers": _FINGERS, "validate_fingers": 40, "impressions": 4}
 
@@ -86,7 +87,7 @@ def small() -> Plan:
                 schedule={"one_cycle": {}},
                 epochs=8,
                 batch_size=16,
-                data={"samples": "dense", "size": 128, "points": 256, "imposters": 0.0, "drawn": _DRAWN},
+                data={"samples": "dense", "points": 256, "imposters": 0.0, "drawn": _DRAWN},
                 validation={"metric": "dense_error", "every": 4, "keep": "last"},
                 **_ADAMW,
             ),
@@ -100,7 +101,7 @@ def small() -> Plan:
                 schedule={"one_cycle": {}},
                 epochs=5,
                 batch_size=16,
-                data={"samples": "matcher", "size": 128, "roi": 64, "points": 64, "imposters": 0.5, "drawn": _DRAWN},
+                data={"samples": "matcher", "points": 64, "imposters": 0.5, "drawn": _DRAWN},
                 validation={"metric": "eer", "every": 5, "keep": "last"},
                 **_ADAMW,
             ),
