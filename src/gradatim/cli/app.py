@@ -14,6 +14,7 @@ from gradatim.cli import (
     fuse,
     inspect,
     lineage,
+    match,
     plan,
     report,
     run,
@@ -51,6 +52,7 @@ for command in (
     fuse.fuse,
     classify.classify,
     detect.detect,
+    match.match,
     export.export,
 ):
     app.command()(command)

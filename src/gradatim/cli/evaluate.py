@@ -21,6 +21,7 @@ _OPTIONS = {
     "multigriddet": (
         "set_", "split", "batch_size", "confidence", "suppression", "overlap_threshold", "original", "model",
     ),
+    "ifvit": ("set_", "split", "limit", "model"),
 }  # fmt: skip
 """Options that a system's evaluation reads, beside those that all do."""
 
@@ -38,9 +39,9 @@ def evaluate(
         [],
         "--set",
         metavar="PATH=VALUE",
-        help="bombkd, multigriddet: other data than the last stage's: data.root=CLIPS. Repeatable.",
+        help="bombkd, multigriddet, ifvit: other data than the last stage's: data.root=CLIPS. Repeatable.",
     ),
-    split: str = typer.Option("validate", "--split", help="bombkd, multigriddet: validate, train, or all."),
+    split: str = typer.Option("validate", "--split", help="bombkd, multigriddet, ifvit: validate, train, or all."),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="bombkd, multigriddet: clips or pictures at once."),
     overlap: float = typer.Option(0.5, "--overlap", min=0, max=0.9, help="As for `gradatim fuse`."),
     per_image: bool = typer.Option(False, "--per-image", help="Also a row for every picture."),
@@ -60,6 +61,9 @@ def evaluate(
     original: bool = typer.Option(
         False, "--original", help="multigriddet: detect as the published program does, 500 objects a picture."
     ),
+    limit: int = typer.Option(
+        None, "--limit", min=2, help="ifvit: compare no more pairs than this, half of them of one finger."
+    ),
     device: str = typer.Option(None, "--device", help="cpu or cuda:0; default: a GPU where there is one."),
     model: list[str] = typer.Option(
         [], "--model", metavar="NAME=VALUE", help="A setting that a foreign checkpoint does not tell."
@@ -71,8 +75,10 @@ def evaluate(
     maefuse: EN SD SF AG MI MSE PSNR CC SCD VIF Qabf SSIM, with the pixel average and maximum beside them.
     bombkd: top-1, top-5, each class, confusion matrix, gates, parameters, latency, with the student alone beside it;
     AUC of anomaly scores. multigriddet: COCO's twelve figures, VOC's, the published program's, each class, curves,
-    confusion matrix, best threshold; in the pixels of the pictures. Example: gradatim evaluate runs/maefuse-1, or:
-    gradatim evaluate fused --data pairs, or: gradatim evaluate model5.h5 --set data.root=coco -o figures
+    confusion matrix, best threshold; in the pixels of the pictures. ifvit: EER, TAR at given FARs and rank-1 by the
+    protocol of the FVC competitions; a run keeps the scores, by which `gradatim match` decides.
+    Example: gradatim evaluate runs/maefuse-1, or: gradatim evaluate fused --data pairs, or:
+    gradatim evaluate model5.h5 --set data.root=coco -o figures
     """
     system = _system_of(target)
     _refuse_others(context, system)
@@ -92,6 +98,13 @@ def evaluate(
             target, set_, split=split, search=search, settings=settings_from(model), out=out, batch_size=batch_size,
             device=device, json=json,
         )  # fmt: skip
+        return
+    if system == "ifvit":
+        from gradatim.cli.evaluating_prints import evaluate_prints
+
+        evaluate_prints(
+            target, set_, split=split, limit=limit, settings=settings_from(model), out=out, device=device, json=json
+        )
         return
     if system == "bombkd":
         from gradatim.cli.evaluating_clips import evaluate_clips

@@ -51,12 +51,13 @@ class Model:
         return self.system.read_tasks[task].compute(self.parts, sample, want=want)
 
 
-def load_run(folder: str | Path, *, system: System | None = None) -> Model:
+def load_run(folder: str | Path, *, system: System | None = None, stage: str | None = None) -> Model:
     """The model that a run ended with, or, of an unfinished run, what its finished stages hold.
 
     Args:
         folder: of the run.
         system: where it is not one that can be found by name.
+        stage: the model as this stage left it, instead.
 
     Raises:
         RunError: no run, or no finished stage.
@@ -64,11 +65,15 @@ def load_run(folder: str | Path, *, system: System | None = None) -> Model:
     run = RunFolder(Path(folder))
     if not run.exists():
         raise RunError(f"{folder}: no run there")
-    if run.model.is_file():
+    if run.model.is_file() and stage is None:
         return load_model(run.model, system=system)
     records = run.stage_records()
     if not records:
         raise RunError(f"{folder}: no stage is finished yet")
+    if stage is not None:
+        if stage not in records:
+            raise RunError(f"{folder}: {unknown('finished stage', stage, records)}")
+        records = dict(list(records.items())[: list(records).index(stage) + 1])
     files = [run.stage(int(record["number"]), name) / "weights.safetensors" for name, record in records.items()]
     return _from_own([read_weights(file) for file in files], system)
 

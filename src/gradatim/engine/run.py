@@ -43,6 +43,7 @@ from gradatim.plan.stage import Cache
 from gradatim.runs.environment import environment
 from gradatim.runs.events import EventLog
 from gradatim.runs.folder import RunFolder, next_folder, read_json
+from gradatim.runs.history import history_of
 from gradatim.runs.keys import differences, stage_key
 from gradatim.runs.lineage import Lineage
 from gradatim.runs.tensorboard import ScalarWriter
@@ -114,7 +115,7 @@ def checked_plan(document: Document, system: System | None = None) -> tuple[Plan
             raise
     if read.plan is not None:
         read = replace(read, plan=system.filled(read.plan))
-    findings = check(document, read, system.vocabulary)
+    findings = check(document, read, system.vocabulary, history_of(system.layouts))
     raise_all(document, findings)
     assert read.plan is not None
     plan = settled(system, read.plan.resolved())

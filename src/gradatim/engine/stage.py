@@ -230,6 +230,7 @@ def _note_lineage(job: StageJob, loop: Loop, store: PartStore, parts: Mapping[st
         passage = Passage(
             run=job.run,
             stage=job.stage.name,
+            task=job.stage.task,
             key=job.key["key"],
             steps=loop.state.counters.step,
             digest=part_digest(parts[name]),

@@ -17,11 +17,19 @@ from gradatim.plan.plan import Plan
 from gradatim.plan.sources import FileSource, NamedSource, RunSource, Source, StageSource
 from gradatim.plan.stage import Stage, Training
 from gradatim.plan.text import Document, Place, holds
-from gradatim.plan.vocabulary import CallNames, Vocabulary
+from gradatim.plan.vocabulary import CallNames, History, Vocabulary, unknown_history
 
 
-def check(document: Document, read: Interpreted, names: Vocabulary) -> tuple[Finding, ...]:
-    """All findings about a plan, those of reading it first."""
+def check(
+    document: Document, read: Interpreted, names: Vocabulary, history: History = unknown_history
+) -> tuple[Finding, ...]:
+    """All findings about a plan, those of reading it first.
+
+    Args:
+        document, read: the plan as written and as understood.
+        names: of its system.
+        history: tells what the weights of a source have been through, for rules that ask.
+    """
     if read.plan is None:
         return read.findings
     plan = read.plan
@@ -35,7 +43,7 @@ def check(document: Document, read: Interpreted, names: Vocabulary) -> tuple[Fin
             findings += _stage(index, stage, resolved, names)
         findings += _origins(resolved, names)
         if not any(finding.error for finding in (*findings, *read.findings)):
-            findings += _rules(resolved, names)
+            findings += _rules(resolved, names, history)
     findings = [_written_at(document, finding) for finding in findings]
     kept = [finding for finding in findings if not _follows(finding.place, read.removed)]
     return (*read.findings, *kept)
@@ -285,10 +293,10 @@ def _guards(place: Place, stage: Stage, *, first: bool) -> Iterator[Finding]:
         yield Finding((*place, "guards", "patience"), "patience needs `validate` with a metric")
 
 
-def _rules(plan: Plan, names: Vocabulary) -> Iterator[Finding]:
+def _rules(plan: Plan, names: Vocabulary, history: History) -> Iterator[Finding]:
     for name, rule in names.rules.items():
         if name in plan.allow:
             continue
-        for index, key, found in rule.check(plan):
+        for index, key, found in rule.check(plan, history) if rule.traces else rule.check(plan):
             advice = f" (rule {name!r}; `--allow {name}` silences it)"
             yield Finding(("stages", index, key), f"{found}: {rule.why}{advice}", rule.error)

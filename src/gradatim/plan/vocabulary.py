@@ -6,6 +6,8 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gradatim.plan.sources import Source
+
 
 @dataclass(frozen=True, kw_only=True)
 class CallNames:
@@ -66,16 +68,40 @@ class Vocabulary:
     fixed: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class Descent:
+    """What is known of weights.
+
+    Args:
+        tasks: that trained them; None where nobody can tell.
+        told: where they come from, in words.
+    """
+
+    tasks: frozenset[str] | None
+    told: str
+
+
+History = Callable[[Source, str], Descent]
+"""(source that is no stage of the plan, part) -> what its weights have been through."""
+
+
+def unknown_history(source: Source, part: str) -> Descent:
+    """The history that nobody knows."""
+    return Descent(None, "weights of an unknown history")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rule:
     """A system's own check of a plan.
 
     Args:
         why: the reason, shown with the finding.
-        check: resolved plan -> (stage index, key, what was found) for each violation.
+        check: resolved plan -> (stage index, key, what was found) for each violation; with `traces`, plan and history.
         error: whether it stops the plan; a warning is printed and recorded.
+        traces: whether it asks what weights have been through.
     """
 
     why: str
-    check: Callable[[Any], Iterable[tuple[int, str, str]]]
+    check: Callable[..., Iterable[tuple[int, str, str]]]
     error: bool = True
+    traces: bool = False

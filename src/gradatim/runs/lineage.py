@@ -27,6 +27,7 @@ class Passage:
     Args:
         run: folder of the run.
         stage: its name.
+        task: that it carried out.
         key: the stage's key.
         steps: optimizer steps taken.
         digest: of the part's arrays afterwards.
@@ -37,6 +38,7 @@ class Passage:
     key: str
     steps: int
     digest: str
+    task: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +86,7 @@ class Lineage:
         detail = ", ".join(f"{key} {value}" for key, value in self.origin.detail.items() if value not in (None, "", {}))
         result.append(f"{self.origin.kind}: {detail or '-'}  digest {self.origin.digest}")
         result += [
-            f"stage {p.stage} of {p.run}: {p.steps} steps, key {p.key}  digest {p.digest}" for p in self.passages
+            f"stage {p.stage} (task {p.task}) of {p.run}: {p.steps} steps, key {p.key}  digest {p.digest}"
+            for p in self.passages
         ]
         return result

@@ -115,6 +115,7 @@ class Layout:
             would be dropped because their shapes differ are then taken and resized.
         fields: names of what a file of this layout holds beside its arrays, `!name` for what it does not; they tell
             layouts of equal names apart.
+        tasks: of the system, that such files' weights were trained with, where a plan's rules ask for it.
         requires: values that a setting of the model must have for these weights to mean what they did, by part
             and setting.
         ties: parts that may be held as one.
@@ -125,6 +126,7 @@ class Layout:
     rules: tuple[Rule, ...]
     resized: tuple[Rule, ...] = ()
     fields: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     requires: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
     ties: tuple[Tie, ...] = ()
 

@@ -5,8 +5,9 @@ import pytest
 import torch
 
 from gradatim.systems.ifvit.corruption import thinned, widened, within
+from gradatim.systems.ifvit.geometry import cell_points, robust_motion
 from gradatim.systems.ifvit.overlap import center_of, overlap, patch, ridge_mask
-from gradatim.systems.ifvit.warping import Warp, motion
+from gradatim.systems.ifvit.warping import Warp, motion, moved
 from parity.support import Case
 
 pytestmark = pytest.mark.parity
@@ -54,4 +55,19 @@ def test_a_corrupted_copy_and_its_points_equal_the_originals(case):
     found = warp(points[:, :2].astype(np.float64))
     ours.check("gt", torch.from_numpy(np.concatenate([points[:, :2], found], axis=1).astype(np.float32)), atol=1e-4)
     assert np.array_equal(picture(ours, "valid"), within(found, image.shape))
+    ours.close()
+
+
+def test_points_and_motion_of_matches_equal_the_originals(case):
+    ours = case("alignment")
+    matches = ours.input("matches").numpy().astype(np.int64)
+    size, grid = (tuple(ours.input(name).tolist()) for name in ("img_hw", "feat_hw"))
+    first, second = (cell_points(matches[:, side], grid, size, corners=True) for side in (0, 1))
+    ours.check("pts1", torch.from_numpy(first.astype(np.float32)), atol=0)
+    ours.check("pts2", torch.from_numpy(second.astype(np.float32)), atol=0)
+    found = robust_motion(first, second, np.random.default_rng(0), model="homography")
+    # Matrices are equal only up to what no point shows; so where points come to lie is compared.
+    theirs = moved(first, picture(ours, "H").astype(np.float64))
+    np.testing.assert_allclose(moved(first, found.matrix), theirs, atol=1e-3)
+    assert np.array_equal(picture(ours, "inliers")[:, 0].astype(bool), found.inliers)
     ours.close()

@@ -1,5 +1,6 @@
 """Pairs of prints: correspondences that hold, the same pairs in every epoch of validation, and people kept apart."""
 
+import multiprocessing
 import pickle
 
 import numpy as np
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 from gradatim.data.batches import collated
 from gradatim.data.random import keyed_generator
 from gradatim.errors import DataError
+from gradatim.systems.ifvit.alignment_file import write_alignments
 from gradatim.systems.ifvit.corruption import Corruption
 from gradatim.systems.ifvit.data import FingerprintSettings, glance_data, misfits, open_data, sample_shapes
 from gradatim.systems.ifvit.datasets.write import write_layout
@@ -18,7 +20,7 @@ from gradatim.systems.ifvit.pairs import genuine_pairs, protocol_pairs
 from gradatim.systems.ifvit.prints import background, fitted, read_print
 from gradatim.systems.ifvit.sources import FingersSettings
 from gradatim.systems.ifvit.store import PrintStore
-from gradatim.systems.ifvit.warping import resampled
+from gradatim.systems.ifvit.warping import motion, resampled
 
 CLEAN = PrintStyle(noise=0, pressure=0)
 FEW = FingersSettings(fingers=3, validate_fingers=2, impressions=3)
@@ -93,6 +95,19 @@ def test_the_matchers_pictures_lie_on_one_another():
         assert sample["overlap"].float().mean() > 0.1
 
 
+def test_points_follow_an_alignment_that_is_wrong():
+    clean = FEW.model_copy(update={"style": CLEAN})
+    settings = MATCHER.model_copy(update={"misplaced": 0.1, "size": 128, "drawn": clean})
+    dataset = open_data(settings, "train")
+    away = []
+    for index in range(4):
+        sample = draw(dataset, index)
+        points = sample["points"]
+        away.append(float((points[:, :2] - points[:, 2:]).norm(dim=1).median()))
+        assert agreement(sample, (0, 0)) > 0.75
+    assert max(away) > 5
+
+
 def test_training_differs_between_epochs_and_validation_does_not():
     train, validate = open_data(DENSE, "train"), open_data(DENSE, "validate")
     assert train.random
@@ -107,8 +122,10 @@ def test_training_differs_between_epochs_and_validation_does_not():
         assert validate.pair(index).genuine == bool(first["label"] == 1)
 
 
-def test_a_sample_depends_on_its_key_only():
-    first, second = open_data(MATCHER, "train"), open_data(MATCHER, "train")
+@pytest.mark.parametrize("settings", [DENSE, MATCHER])
+def test_a_sample_depends_on_its_key_only_also_in_a_copy_that_was_pickled(settings):
+    first = open_data(settings, "train")
+    second = pickle.loads(pickle.dumps(first))
     draw(second, 5)
     ours, theirs = draw(first, 2), draw(second, 2)
     assert all(torch.equal(ours[name], theirs[name]) for name in ours)
@@ -130,6 +147,18 @@ def test_the_stated_share_of_the_pairs_are_imposters():
     assert len(open_data(MATCHER.model_copy(update={"limit": 4}), "train")) == 4
 
 
+def test_validation_by_the_competitions_protocol_compares_first_prints():
+    settings = MATCHER.model_copy(update={"protocol": "fvc", "drawn": FEW.model_copy(update={"validate_fingers": 4})})
+    validate = open_data(settings, "validate")
+    pairs = [validate.pair(index) for index in range(len(validate))]
+    assert [pair.genuine for pair in pairs] == [True] * 12 + [False] * 6
+    assert {pair[:2] for pair in pairs[12:]} == {(0, 3), (0, 6), (0, 9), (3, 6), (3, 9), (6, 9)}
+    assert len({validate.name(index) for index in range(len(validate))}) == 18
+    assert float(validate.sample(12, ("label",), None)["label"]) == -1
+    assert len(open_data(settings, "train")) == 9 + 3
+    assert len(open_data(settings.model_copy(update={"limit": 6}), "validate")) == 6
+
+
 def test_labels_alone_draw_nothing():
     dataset = open_data(DENSE.model_copy(update={"drawn": FingersSettings(fingers=10**4)}), "train")
     sample = dataset.sample(7, ("label", "finger1"), None)
@@ -143,7 +172,7 @@ def test_prints_beyond_the_budget_are_drawn_anew_and_stay_the_same():
         assert torch.equal(draw(kept, index)["mask2"], draw(anew, index)["mask2"])
 
 
-def test_a_store_is_shared_by_what_is_forked_and_empty_in_what_is_pickled():
+def test_a_store_keeps_what_fits_and_is_empty_in_what_is_pickled():
     store = PrintStore(10, 2, 8, 1)
     store.put(3, 1, np.full((8, 8), 7, np.uint8))
     assert (store.get(3, 1) == 7).all()
@@ -156,7 +185,11 @@ def test_a_store_is_shared_by_what_is_forked_and_empty_in_what_is_pickled():
 def test_workers_give_the_same_samples():
     dataset = open_data(DENSE, "train")
     loader = torch.utils.data.DataLoader(_Plain(dataset), batch_size=None, num_workers=2)
-    for index, image in enumerate(loader):
+    images = list(loader)
+    if multiprocessing.get_start_method() == "fork":
+        # What a worker has drawn is there for all.
+        assert dataset.source._store.get(0, 0) is not None
+    for index, image in enumerate(images):
         assert torch.equal(image, draw(dataset, index)["image2"])
 
 
@@ -201,10 +234,53 @@ def test_points_of_a_copy_have_both_ends_on_the_print(folder):
 
 def test_the_published_corruption_puts_points_anywhere_and_fills_with_black(folder):
     settings = FingerprintSettings(root=folder, size=64, corruption=Corruption(original=True), points=1000)
-    sample = draw(open_data(settings, "train"), 1)
-    ends = sample["points"].round().long()
-    assert not sample["mask1"][ends[:, 1], ends[:, 0]].all()
-    assert (sample["image2"] == 0).sum() > 20
+    dataset = open_data(settings, "train")
+    samples = [draw(dataset, 1, epoch) for epoch in range(6)]
+    ends = samples[0]["points"].round().long()
+    assert not samples[0]["mask1"][ends[:, 1], ends[:, 0]].all()
+    # A picture that is hardly turned has no black corner.
+    assert sum(bool(sample["image2"][0, 0, 0] == 0) for sample in samples) >= 3
+
+
+def test_prints_of_files_are_aligned_by_the_motions_of_a_file(folder, tmp_path):
+    matrices = {
+        (f"{one}/1", f"{other}/2"): motion((0, 0), shift=(4, 0))
+        for one, other in ((1, 1), (2, 2), (3, 3), (1, 2), (3, 1))
+    }
+    write_alignments(tmp_path / "pairs.json", 128, matrices)
+    settings = FingerprintSettings(
+        root=folder, size=64, roi=32, samples="matcher", alignments=tmp_path / "pairs.json", imposters=0.4
+    )
+    dataset = open_data(settings, "all")
+    assert [dataset.source.name(one) for one in dataset.pair(1)[:2]] == ["2/1", "2/2"]
+    assert len(dataset) == 5
+    assert {dataset.pair(index)[:2] for index in (3, 4)} <= {(0, 3), (4, 1)}
+    sample = draw(dataset, 0)
+    shifted = np.roll(dataset.source.picture(0), 2, axis=1)
+    shown = sample["overlap"].numpy()
+    np.testing.assert_allclose(sample["image1"][0].numpy()[shown], shifted[shown], atol=1e-4)
+    assert torch.equal(sample["points"][:, :2], sample["points"][:, 2:])
+    assert len(sample["points"]) > 100
+    assert dataset.digest() != open_data(settings.model_copy(update={"alignments": None}), "all").digest()
+
+
+def test_prints_of_files_without_motions_lie_as_they_do(folder):
+    dataset = open_data(FingerprintSettings(root=folder, size=64, roi=32, samples="matcher"), "all")
+    sample = draw(dataset, 0)
+    assert len(sample["points"]) == 0
+    shown = sample["overlap"].numpy()
+    np.testing.assert_allclose(sample["image1"][0].numpy()[shown], dataset.source.picture(0)[shown], atol=1e-5)
+
+
+def test_a_file_that_holds_no_motions_is_refused(folder, tmp_path):
+    (tmp_path / "pairs.json").write_text('{"size": 64, "pairs": [{"first": "1/1"}]}')
+    settings = FingerprintSettings(root=folder, samples="matcher", alignments=tmp_path / "pairs.json")
+    with pytest.raises(DataError, match=r"pairs\.json: is no file of alignments"):
+        open_data(settings, "train")
+    with pytest.raises(DataError, match=r"nowhere: No such file"):
+        open_data(settings.model_copy(update={"alignments": tmp_path / "nowhere"}), "train")
+    with pytest.raises(ValidationError, match="for samples: matcher"):
+        FingerprintSettings(root=folder, alignments=tmp_path / "pairs.json")
 
 
 def test_the_digest_follows_the_prints_and_what_is_done_to_them(folder):

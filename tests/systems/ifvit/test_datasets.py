@@ -93,16 +93,27 @@ def test_a_finger_on_two_devices_is_one_finger(tmp_path):
 
 
 def test_nobody_is_in_training_and_validation_whatever_devices_are_kept(tmp_path):
-    write_layout(tmp_path, "sd302a", fingers=80, impressions=2, size=32)
+    people = range(20)
+    touch(
+        tmp_path,
+        *(
+            f"images/challengers/{device}/roll/png/{person:04d}_{device}_roll_{finger:02d}.png"
+            for person in people
+            for device in ("AB" if person % 2 else "ABC")
+            for finger in (1, 2)
+        ),
+    )
     files = list_prints("sd302a", tmp_path).files
-    some = [file for file in files if file.impression == "A"]
+    some = [file for file in files if file.impression == "C"]
+    there = {file.subject for file in some}
+    assert len(there) == 10
     for seed in range(5):
         train = {file.subject for file in parted(files, "train", holdout=0.4, seed=seed)}
         validate = {file.subject for file in parted(files, "validate", holdout=0.4, seed=seed)}
         assert train
         assert validate
         assert not train & validate
-        assert {file.subject for file in parted(some, "validate", holdout=0.4, seed=seed)} == validate
+        assert {file.subject for file in parted(some, "validate", holdout=0.4, seed=seed)} == validate & there
     assert len(parted(files, "all", holdout=0.4, seed=0)) == len(files)
 
 

@@ -3,7 +3,7 @@
 What is random is drawn anew in each epoch; pairs of validation are always the same.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,10 +15,18 @@ from torch import Tensor
 
 from gradatim.data.random import keyed_generator
 from gradatim.errors import DataError, problems, unknown
+from gradatim.systems.ifvit.alignment_file import read_alignments
 from gradatim.systems.ifvit.corruption import Corruption
 from gradatim.systems.ifvit.datasets import DATASETS, dataset_name, list_prints, parted, verify_prints
 from gradatim.systems.ifvit.pairing import Example, Pairing, aligned, registered
-from gradatim.systems.ifvit.pairs import Pair, by_finger, draw_imposter, genuine_pairs, imposter_count
+from gradatim.systems.ifvit.pairs import (
+    Pair,
+    by_finger,
+    draw_imposter,
+    genuine_pairs,
+    imposter_count,
+    protocol_pairs,
+)
 from gradatim.systems.ifvit.prints import Fit
 from gradatim.systems.ifvit.sources import DrawnPrints, FilePrints, FingersSettings, PrintSource, drawn_prints
 
@@ -44,10 +52,16 @@ class FingerprintSettings(BaseModel):
         roi: side of the patches that the matcher compares.
         points: most correspondences of a genuine pair.
         imposters: share of all pairs whose prints are of two fingers.
+        protocol: pairs of validation: "share" as in training; "fvc" those of the FVC competitions, all genuine pairs
+            and the first prints of every two fingers, so that `imposters` counts for training alone.
         corruption: what the second picture of a dense pair goes through. By default prints of files, whose
             correspondences nobody knows, are paired with a copy of themselves that `Corruption` makes worse; prints
             that are drawn are paired as they are. Given, it applies to both.
         enhance: whether the matcher's pictures, not its patches, show ridges made clear.
+        misplaced: most that the matcher's alignments are wrong by: a shift in sides of the picture, and a turn in
+            radians; those that a network finds are never exact.
+        alignments: file of motions between prints of files, written by `write_alignments`. The matcher's pairs are then
+            those that it lists, imposters too. By default all pairs are made, and lie as they do in their files.
         fit: how a print of a file comes to be a square; see `prints.fitted`.
         holdout: share of the subjects that are kept for validation, where the layout has no part for tests.
         limit: use no more pairs than this of each split, spread evenly.
@@ -65,8 +79,11 @@ class FingerprintSettings(BaseModel):
     roi: PositiveInt = 90
     points: PositiveInt = 512
     imposters: Annotated[float, Field(ge=0, lt=1)] = 0.25
+    protocol: Literal["share", "fvc"] = "share"
     corruption: Corruption | None = None
     enhance: bool = False
+    misplaced: Annotated[float, Field(ge=0, le=0.2)] = 0.0
+    alignments: Path | None = None
     fit: Fit = "keep"
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     limit: PositiveInt | None = None
@@ -80,6 +97,10 @@ class FingerprintSettings(BaseModel):
             dataset_name(self.layout)
         except DataError as error:
             raise ValueError(str(error)) from error
+        if self.protocol == "fvc" and (self.samples != "matcher" or self.alignments is not None):
+            raise ValueError("protocol: fvc is for samples: matcher, without a file of alignments")
+        if self.alignments is not None and (self.draws or self.samples != "matcher"):
+            raise ValueError("alignments are of prints of files, for samples: matcher")
         return self
 
     @property
@@ -127,9 +148,9 @@ class PairDataset:
         self.settings = settings
         self.training = training
         self._groups = by_finger(source.finger)
-        self._genuine = _spread(self._bases(), settings.limit, settings.imposters)
-        self._imposters = imposter_count(len(self._genuine), settings.imposters) if len(self._groups) > 1 else 0
-        self._make = _maker(settings)
+        self._others = [pair for pair in source.listed or () if not pair.genuine]
+        self._pairs, self._drawn = self._planned()
+        self._pairing = _pairing(settings)
 
     @property
     def fields(self) -> tuple[str, ...]:
@@ -152,19 +173,19 @@ class PairDataset:
         return self.source.notes
 
     def __len__(self) -> int:
-        return len(self._genuine) + self._imposters
+        return len(self._pairs) + self._drawn
 
     def name(self, index: int) -> str:
         """Name of a pair, unique in the data set; the prints of a pair that is drawn anew are not in it."""
-        if index >= len(self._genuine):
-            return f"imposters/{index - len(self._genuine):06d}"
-        first, second, _ = self._genuine[index]
+        if index >= len(self._pairs):
+            return f"imposters/{index - len(self._pairs):06d}"
+        first, second, genuine = self._pairs[index]
         names = (self.source.name(first),) if first == second else (self.source.name(first), self.source.name(second))
-        return f"genuine/{' '.join(names)}"
+        return f"{'genuine' if genuine else 'imposters'}/{' '.join(names)}"
 
     def digest(self) -> str:
         """Hexadecimal xxh3 of all prints and the settings that change a sample."""
-        chosen = self.settings.model_dump_json(exclude={"root", "layout", "memory", "drawn"})
+        chosen = self.settings.model_dump_json(exclude={"root", "layout", "memory", "drawn", "alignments"})
         head = f"ifvit pairs 1\n{chosen}\n{self.training}\n"
         return xxhash.xxh3_128_hexdigest((head + self.source.digest()).encode())
 
@@ -184,27 +205,52 @@ class PairDataset:
             raise DataError(problems(f"sample {self.name(index)!r}:", wrong))
         random = keyed_generator(self.settings.seed, "pair", index) if random is None else random
         pair = self._pair(index, random)
-        made = self._make(self.source, pair, random) if set(fields) - {"label", "finger1", "finger2"} else None
+        made = self._made(pair, random) if set(fields) - {"label", "finger1", "finger2"} else None
         return {field: self._field(field, pair, made) for field in fields}
 
     def pair(self, index: int) -> Pair:
         """The prints of a pair of validation."""
         return self._pair(index, keyed_generator(self.settings.seed, "pair", index))
 
+    def _planned(self) -> tuple[list[Pair], int]:
+        """Pairs that are the same in each epoch but for a partner, and how many imposters are drawn beside them."""
+        settings = self.settings
+        if settings.protocol == "fvc" and not self.training:
+            pairs = protocol_pairs(self.source.finger)
+            return _spread(pairs, settings.limit or len(pairs)), 0
+        bases = self._bases()
+        most = len(bases) if settings.limit is None else max(round(settings.limit * (1 - settings.imposters)), 1)
+        genuine = _spread(bases, most)
+        return genuine, imposter_count(len(genuine), settings.imposters) if self._has_imposters() else 0
+
     def _bases(self) -> list[Pair]:
         """Genuine pairs; those of dense samples name a print twice where its partner is drawn, or is itself."""
+        if self.source.listed is not None:
+            return [pair for pair in self.source.listed if pair.genuine]
         if self.settings.samples == "matcher":
             return genuine_pairs(self.source.finger)
         return [Pair(index, index, True) for index in range(len(self.source.finger))]
 
+    def _has_imposters(self) -> bool:
+        return len(self._groups) > 1 if self.source.listed is None else bool(self._others)
+
     def _pair(self, index: int, random: np.random.Generator) -> Pair:
-        if index >= len(self._genuine):
-            return draw_imposter(self.source.finger, random)
-        first, second, _ = self._genuine[index]
+        if index >= len(self._pairs):
+            return self._imposter(random)
+        first, second, _ = self._pairs[index]
         if first != second or self.source.skin(first) is None:
-            return self._genuine[index]
+            return self._pairs[index]
         others = [other for other in self._groups[int(self.source.finger[first])] if other != first]
         return Pair(first, others[int(random.integers(len(others)))], True)
+
+    def _imposter(self, random: np.random.Generator) -> Pair:
+        if self.source.listed is None:
+            return draw_imposter(self.source.finger, random)
+        return self._others[int(random.integers(len(self._others)))]
+
+    def _made(self, pair: Pair, random: np.random.Generator) -> Example:
+        make = aligned if self.settings.samples == "matcher" else registered
+        return make(self.source, pair, self._pairing, random)
 
     def _field(self, field: str, pair: Pair, made: Example | None) -> Tensor:
         if field == "label":
@@ -220,20 +266,22 @@ class PairDataset:
         return tensor if tensor.dtype == torch.bool else tensor[None]
 
 
-def _maker(settings: FingerprintSettings) -> Callable[[PrintSource, Pair, np.random.Generator], Example]:
+def _pairing(settings: FingerprintSettings) -> Pairing:
     corruption = settings.corruption
-    if settings.samples == "matcher":
-        pairing = Pairing(points=settings.points, roi=settings.roi, enhance=settings.enhance)
-        return lambda source, pair, random: aligned(source, pair, pairing, random)
     if corruption is None and not settings.draws:
         corruption = Corruption()
-    pairing = Pairing(points=settings.points, corruption=corruption)
-    return lambda source, pair, random: registered(source, pair, pairing, random)
+    return Pairing(
+        points=settings.points,
+        roi=settings.roi,
+        corruption=corruption,
+        enhance=settings.enhance,
+        misplaced=settings.misplaced,
+    )
 
 
-def _spread(pairs: list[Pair], limit: int | None, imposters: float) -> list[Pair]:
-    """Genuine pairs, evenly spread, that make a limit together with their imposters."""
-    count = len(pairs) if limit is None else min(len(pairs), max(round(limit * (1 - imposters)), 1))
+def _spread(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """At most so many pairs, evenly spread."""
+    count = min(len(pairs), most)
     return [pairs[number * len(pairs) // count] for number in range(count)]
 
 
@@ -270,10 +318,14 @@ def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> Pair
             )
         if check:
             verify_prints(settings.root, files)
-        source = FilePrints(files, settings.size, fit=settings.fit, memory=settings.memory, notes=listing.notes)
+        given = None if settings.alignments is None else read_alignments(settings.alignments, settings.size)
+        source = FilePrints(
+            files, settings.size, fit=settings.fit, memory=settings.memory, notes=listing.notes, alignments=given
+        )
     dataset = PairDataset(source, settings, training=split == "train")
     if not len(dataset):
-        raise DataError(f"{settings.root}: split {split!r} has no finger with two prints, so there are no pairs.")
+        where = settings.alignments or settings.root
+        raise DataError(f"{where}: split {split!r} has no pair of prints of one finger.")
     return dataset
 
 
@@ -294,6 +346,13 @@ def sample_shapes(settings: FingerprintSettings, model: Any) -> dict[str, Tensor
         for name, (shape, dtype) in kinds.items()
         if name in settings.fields
     }
+
+
+def with_sizes(model: Any, data: Mapping[str, Any]) -> dict[str, Any]:
+    """A stage's data with the model's sizes; what is given wins."""
+    if data.get("samples", "dense") == "matcher":
+        return {"size": model.match_size, "roi": model.roi_size, "enhance": model.enhance, **data}
+    return {"size": model.dense_size, **data}
 
 
 def misfits(model: Any, dataset: Any, fields: Collection[str]) -> list[str]:

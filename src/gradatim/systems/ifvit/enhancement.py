@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from gradatim.systems.ifvit.fingers.noise import Field, blurred
+from gradatim.systems.ifvit.fingers.noise import Field, blurred, fast_length
 from gradatim.systems.ifvit.fingers.ridges import RidgeFilter
 from gradatim.systems.ifvit.overlap import Mask, ridge_mask
 from gradatim.systems.ifvit.warping import Picture
@@ -46,7 +46,7 @@ def enhanced(picture: Picture, mask: Mask | None = None) -> Picture:
     if not mask.any():
         return np.ones_like(picture)
     even = _evened(picture, mask)
-    rough = _typical_period(even, mask, 1.0)
+    rough = _typical_period(even, mask)
     # The first filter takes away what is no ridge, so that the second one can follow the ridges more closely.
     for _ in range(2):
         theta = ridge_orientation(even, 1.2 * rough)
@@ -55,6 +55,16 @@ def enhanced(picture: Picture, mask: Mask | None = None) -> Picture:
         even = _evened(even, mask)
     clear: Picture = (0.5 * (1 + np.tanh(1.5 * even))).astype(np.float32)
     return np.where(mask, clear, 1).astype(np.float32)
+
+
+def ridge_distance(picture: Picture, mask: Mask) -> float:
+    """Usual distance of a print's ridges in pixels.
+
+    Args:
+        picture: (H, W) in [0, 1].
+        mask: (H, W), where the print is; not empty.
+    """
+    return _typical_period(_evened(picture, mask), mask)
 
 
 def ridge_orientation(picture: Picture, sigma: float) -> Field:
@@ -79,7 +89,7 @@ def ridge_period(picture: Picture, mask: Mask, sigma: float) -> Field:
         sigma: of the Gaussian that both are averaged with, in pixels.
     """
     steepness, height = _steepness(picture)
-    typical = _typical_period(picture, mask, 1.0)
+    typical = _typical_period(picture, mask)
     inner = mask.astype(np.float32)
     # A tenth of the mean holds the quotient together where there is nothing.
     spare = 0.1 * height[mask].mean()
@@ -88,11 +98,11 @@ def ridge_period(picture: Picture, mask: Mask, sigma: float) -> Field:
     return np.clip(np.where(mask, found, typical), 0.75 * typical, 1.35 * typical).astype(np.float32)
 
 
-def _typical_period(picture: Picture, mask: Mask, floor: float) -> float:
+def _typical_period(picture: Picture, mask: Mask) -> float:
     """The distance of ridges that most of a print has, in pixels."""
     steepness, height = _steepness(picture)
     ratio = steepness[mask].sum() / max(float(height[mask].sum()), 1e-9)
-    return float(np.clip(2 * np.pi / np.sqrt(max(float(ratio), 1e-6)), max(_SHORTEST, floor), _LONGEST))
+    return float(np.clip(2 * np.pi / np.sqrt(max(float(ratio), 1e-6)), _SHORTEST, _LONGEST))
 
 
 def _steepness(picture: Picture) -> tuple[Field, Field]:
@@ -118,5 +128,9 @@ def _evened(picture: Picture, mask: Mask) -> Picture:
 
 def _around(values: NDArray[np.floating], sigma: float) -> Field:
     """Gaussian mean around each pixel, (H, W); beyond the border there is nothing."""
-    margin = int(np.ceil(2 * sigma))
-    return blurred(np.pad(values, margin), sigma)[margin:-margin, margin:-margin]
+    height, width = values.shape
+    margin = int(np.ceil(4 * sigma))
+    # The filter wraps around, so the ends are kept apart by one margin.
+    room = np.zeros((fast_length(height + margin), fast_length(width + margin)), np.float32)
+    room[:height, :width] = values
+    return blurred(room, sigma)[:height, :width]

@@ -197,11 +197,13 @@ LAYOUTS: Mapping[str, Layout] = {
         Layout(
             name="dense",
             summary="Module 1 of IFViT's code (`dense_reg_ckpt.pkl`): backbone and transformer",
+            tasks=("dense",),
             rules=(*_RESNET, *_legacy("loftr_transformer", "transformer"), *_SIAMESE),
         ),
         Layout(
             name="matcher",
             summary="Module 2 of IFViT's code (`matcher_ckpt.pkl`): backbone, transformers, embedding, centers",
+            tasks=("dense", "match"),
             rules=(
                 *_RESNET,
                 *_legacy("loftr_transformer_global", "transformer"),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from math import isqrt
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, model_validator
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
 from gradatim.errors import PlanError, WeightsError
@@ -45,6 +45,12 @@ class IFViTSettings(BaseModel):
         grid: cells (down, across) of the `generic` transformer's learned tables.
         embedding: size of an image's embedding.
         classes: number of fingers that the centers stand for; None: there are no centers.
+        dense_size: side of the squares that prints are registered in, in pixels.
+        match_size: side of the squares that aligned prints are compared in.
+        roi_size: side of the regions around the middle of what both show.
+        period: distance of ridges in pixels that prints are scaled to before they are compared, whatever the size of
+            their squares is then; None: they are fitted into squares of those sizes.
+        enhance: whether whole prints are compared with their ridges made clear.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +68,11 @@ class IFViTSettings(BaseModel):
     grid: tuple[PositiveInt, PositiveInt] = (8, 8)
     embedding: PositiveInt = 256
     classes: PositiveInt | None = None
+    dense_size: PositiveInt = 128
+    match_size: PositiveInt = 224
+    roi_size: PositiveInt = 90
+    period: PositiveFloat | None = None
+    enhance: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -17,8 +17,8 @@ from gradatim.systems.ifvit.fingers.noise import Random
 from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch
 from gradatim.systems.ifvit.pairs import Pair
 from gradatim.systems.ifvit.prints import background
-from gradatim.systems.ifvit.sources import PrintSource, pose
-from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, moved, warped
+from gradatim.systems.ifvit.sources import PrintSource
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, motion, moved, warped
 
 _NOWHERE = Warp(np.eye(3))
 _SPARE = 3
@@ -34,12 +34,14 @@ class Pairing:
         roi: side of the patches.
         corruption: what the second picture goes through; None leaves it as it is.
         enhance: whether the pictures that are compared as a whole show ridges made clear.
+        misplaced: most that an alignment is wrong by: a shift in sides of the picture, and a turn in radians.
     """
 
     points: int
     roi: int = 90
     corruption: Corruption | None = None
     enhance: bool = False
+    misplaced: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -90,34 +92,72 @@ def aligned(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -
     """Two prints on one another: what both show as a whole, and a patch of each around the middle of that.
 
     Drawn prints are aligned by the rigid part of their maps, as a good registration would; the skin's bend remains.
-    Those of two fingers are aligned alike, so that nothing but the ridges tells them apart. Prints of files lie as they
-    do in their files.
+    Those of two fingers are aligned alike, so that nothing but the ridges tells them apart. Prints of files are aligned
+    by the motion that was given, and points of one finger then lie on one another; without one they lie as they do in
+    their files.
 
     Args:
         source: the prints.
         pair: which.
         pairing: how.
-        random: source of the points.
+        random: source of the points and of the error of the alignment.
     """
-    matrix = _alignment(source, pair)
+    given = source.alignment(pair.first, pair.second)
+    matrix = _misplacement(source.picture(pair.second), pairing, random) @ (np.eye(3) if given is None else given)
     first, second = source.picture(pair.first), source.picture(pair.second)
     second_mask = source.mask(pair.second)
     first_mask = warped(source.mask(pair.first).astype(np.float32), matrix) > 0.5
-    both = overlap(first_mask, second_mask)
-    lying = warped(first, matrix, fill=background(first))
-    center = center_of(both)
-    whole1, whole2 = lying, second
-    if pairing.enhance:
-        whole1, whole2 = warped(source.enhanced(pair.first), matrix, fill=1), source.enhanced(pair.second)
+    clear = (source.enhanced(pair.first), source.enhanced(pair.second)) if pairing.enhance else None
+    laid = lay(first, second, matrix, overlap(first_mask, second_mask), pairing.roi, clear)
+    points = spread_points(laid.overlap, random)[: _SPARE * pairing.points]
+    known = _aligned_points(source, pair, matrix, laid.overlap, points)[: pairing.points]
     return Example(
+        laid.whole1, laid.whole2, known, overlap=laid.overlap, roi1=laid.region1, roi2=laid.region2
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Laid:
+    """Two prints on one another, in the second's frame.
+
+    Args:
+        whole1, whole2: (H, W) in [0, 1], 0 outside the overlap.
+        region1, region2: (R, R) in [0, 1], around the middle of the overlap.
+        overlap: (H, W), what both show.
+    """
+
+    whole1: Picture
+    whole2: Picture
+    region1: Picture
+    region2: Picture
+    overlap: Mask
+
+
+def lay(
+    first: Picture,
+    second: Picture,
+    matrix: Matrix,
+    both: Mask,
+    roi: int,
+    clear: tuple[Picture, Picture] | None = None,
+) -> Laid:
+    """Lay the first print on the second.
+
+    Args:
+        first, second: (H, W) in [0, 1].
+        matrix: from the first print's points to the second's.
+        both: (H, W), what both show, in the second's frame.
+        roi: side of the regions.
+        clear: both prints with clear ridges, to be compared as a whole.
+    """
+    lying, center = warped(first, matrix, fill=background(first)), center_of(both)
+    whole1, whole2 = (lying, second) if clear is None else (warped(clear[0], matrix, fill=1), clear[1])
+    return Laid(
         (whole1 * both).astype(np.float32),
         (whole2 * both).astype(np.float32),
-        _aligned_points(source, pair, matrix, both, spread_points(both, random)[: _SPARE * pairing.points])[
-            : pairing.points
-        ],
-        overlap=both,
-        roi1=patch(lying, center, pairing.roi, fill=background(first)),
-        roi2=patch(second, center, pairing.roi, fill=background(second)),
+        patch(lying, center, roi, fill=background(first)),
+        patch(second, center, roi, fill=background(second)),
+        both,
     )
 
 
@@ -141,18 +181,21 @@ def _known(source: PrintSource, pair: Pair) -> Warp | _Known | None:
     return _Known(source, pair) if source.skin(pair.first) is not None else None
 
 
-def _alignment(source: PrintSource, pair: Pair) -> Matrix:
-    """The motion that brings the first print onto the second; none where nobody knows."""
-    first, second = source.skin(pair.first), source.skin(pair.second)
-    if first is None or second is None:
-        return np.eye(3)
-    whole: Matrix = pose(second) @ inverse(pose(first))
-    return whole
+def _misplacement(picture: Picture, pairing: Pairing, random: Random) -> Matrix:
+    """A small motion of a picture's frame."""
+    turn, *shift = pairing.misplaced * random.uniform(-1, 1, 3)
+    height, width = picture.shape
+    side = max(height, width)
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    return motion(middle, degrees=float(np.degrees(turn)), shift=(shift[0] * side, shift[1] * side))
 
 
 def _aligned_points(source: PrintSource, pair: Pair, matrix: Matrix, both: Mask, first: Points) -> Points:
-    known = _known(source, pair) if pair.genuine else None
-    if known is None:
+    """Correspondences (N, 4) of prints that are aligned; none where nothing tells them."""
+    given = source.alignment(pair.first, pair.second)
+    if not pair.genuine or given is None:
         return np.zeros((0, 4))
-    last = known(moved(first, inverse(matrix)))
+    known = _known(source, pair)
+    whence = moved(first, inverse(matrix))
+    last = known(whence) if known is not None else moved(whence, given)
     return np.concatenate([first, last], axis=1)[inside(last, both)]

@@ -1,6 +1,6 @@
 """Where prints come from: fingers that are drawn, or files. All prints of a source are squares of one size."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Protocol
 
@@ -20,9 +20,10 @@ from gradatim.systems.ifvit.fingers import (
     make_master,
 )
 from gradatim.systems.ifvit.overlap import Mask, ridge_mask
+from gradatim.systems.ifvit.pairs import Pair
 from gradatim.systems.ifvit.prints import Fit, as_bytes, as_picture, fitted, read_print
 from gradatim.systems.ifvit.store import PrintStore
-from gradatim.systems.ifvit.warping import Matrix, Picture
+from gradatim.systems.ifvit.warping import Matrix, Picture, inverse
 from gradatim.weights.digest import file_digest
 
 _IMAGE, _MASK, _ENHANCED = range(3)
@@ -84,8 +85,17 @@ class PrintSource(Protocol):
         """(S, S) in [0, 1], ridges made clear."""
         ...
 
+    @property
+    def listed(self) -> tuple[Pair, ...] | None:
+        """The only pairs that are aligned; None where all are, or none is."""
+        ...
+
     def skin(self, index: int) -> SkinMap | None:
         """The map from the finger to the print; None where it is not known."""
+        ...
+
+    def alignment(self, first: int, second: int) -> Matrix | None:
+        """The motion that brings one print onto another, (3, 3); None where it is not known."""
         ...
 
     def digest(self) -> str:
@@ -105,6 +115,7 @@ class DrawnPrints:
     """
 
     notes: tuple[str, ...] = ()
+    listed = None
 
     def __init__(self, settings: FingersSettings, size: int, first: int, count: int, memory: int) -> None:
         self.settings, self.size, self.first, self.count = settings, size, first, count
@@ -138,6 +149,10 @@ class DrawnPrints:
         finger, number = divmod(index, self.settings.impressions)
         settings = self.settings
         return impression_map(settings.seed, self.first + finger, number, size=self.size, style=settings.style)
+
+    def alignment(self, first: int, second: int) -> Matrix:
+        """The rigid part of the map between two prints; of two fingers, as if they were one."""
+        return _pose(self.skin(second)) @ inverse(_pose(self.skin(first)))
 
     def digest(self) -> str:
         """Hexadecimal xxh3 of the settings."""
@@ -183,16 +198,32 @@ class FilePrints:
         fit: how a print comes to be a square.
         memory: MiB that prints which were read may take.
         notes: what a user should know.
+        alignments: motion from one print to another, (3, 3), by the names of both; those of prints that are not among
+            the files do not matter. None where nothing is aligned.
     """
 
     def __init__(
-        self, files: Sequence[PrintFile], size: int, *, fit: Fit, memory: int, notes: tuple[str, ...] = ()
+        self,
+        files: Sequence[PrintFile],
+        size: int,
+        *,
+        fit: Fit,
+        memory: int,
+        notes: tuple[str, ...] = (),
+        alignments: Mapping[tuple[str, str], Matrix] | None = None,
     ) -> None:
         self.files, self.size, self.fit, self.notes = tuple(files), size, fit, notes
         self.fingers = tuple(dict.fromkeys(file.finger for file in files))
         numbers = {name: number for number, name in enumerate(self.fingers)}
         self.finger = np.array([numbers[file.finger] for file in files], np.int64)
         self._store = PrintStore(len(files), 3, size, memory)
+        indices = {self.name(index): index for index in range(len(files))}
+        self._alignments = {
+            (indices[first], indices[second]): matrix
+            for (first, second), matrix in (alignments or {}).items()
+            if first in indices and second in indices
+        }
+        self.listed = None if alignments is None else self._listed()
 
     def name(self, index: int) -> str:
         """Finger and impression of a print."""
@@ -225,12 +256,23 @@ class FilePrints:
         """Nobody knows."""
         return
 
+    def alignment(self, first: int, second: int) -> Matrix | None:
+        """The motion that brings one print onto another; None where it was not given."""
+        return self._alignments.get((first, second))
+
     def digest(self) -> str:
         """Hexadecimal xxh3 of all files' contents, their fingers and the size."""
         state = xxhash.xxh3_128(f"prints 1 {self.size} {self.fit}".encode())
         for file in self.files:
             state.update(f"\n{file.finger}\t{file.impression}\t{file_digest(file.path)}".encode())
+        for (first, second), matrix in self._alignments.items():
+            state.update(f"\n{first}\t{second}".encode() + matrix.tobytes())
         return state.hexdigest()
+
+    def _listed(self) -> tuple[Pair, ...]:
+        return tuple(
+            Pair(first, second, bool(self.finger[first] == self.finger[second])) for first, second in self._alignments
+        )
 
 
 def _kept_enhanced(store: PrintStore, index: int, source: DrawnPrints | FilePrints) -> Picture:
@@ -248,7 +290,7 @@ def drawn_prints(settings: FingersSettings, size: int, *, training: bool, memory
     return DrawnPrints(settings, size, first, count, memory)
 
 
-def pose(skin: SkinMap) -> Matrix:
+def _pose(skin: SkinMap) -> Matrix:
     """The rigid part of a print's map, from the master's points to the print's."""
     whole = np.eye(3)
     whole[:2, :2], whole[:2, 2] = skin.matrix, skin.shift

@@ -30,6 +30,18 @@ def blurred(field: Field, sigma: float) -> Field:
     return np.fft.irfft2(spectrum, s=field.shape).astype(np.float32)
 
 
+def fast_length(length: int) -> int:
+    """The least length from this on that has no prime factor above 5; others are slow to transform."""
+    while True:
+        rest = length
+        for prime in (2, 3, 5):
+            while rest % prime == 0:
+                rest //= prime
+        if rest == 1:
+            return length
+        length += 1
+
+
 def gradient_noise(height: int, width: int, cell: float, random: Random) -> Field:
     """Perlin's gradient noise: (height, width), about -0.7 to 0.7, 0 at the corners of its cells.
 

@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
-from gradatim.systems.ifvit.fingers.noise import Field, Random, smooth_noise
+from gradatim.systems.ifvit.fingers.noise import Field, Random, fast_length, smooth_noise
 from gradatim.systems.ifvit.fingers.orientation import Singularities
 
 ROUNDS = 16
@@ -86,7 +87,7 @@ class RidgeFilter:
         height, width = theta.shape
         # Room for a kernel, so that what leaves at one border does not enter at the other.
         margin = int(np.ceil(period.max()))
-        self._size = (_fast_length(height + margin), _fast_length(width + margin))
+        self._size = (fast_length(height + margin), fast_length(width + margin))
         low = np.floor(float(period.min()) * 10) / 10
         high = max(np.ceil(float(period.max()) * 10) / 10, low + 0.1)
         self._spectra, codes = _bank(self._size, low, high)
@@ -98,18 +99,6 @@ class RidgeFilter:
         parts = torch.fft.irfft2(self._spectra * torch.fft.rfft2(picture, s=self._size), s=self._size)
         ridges: Tensor = (self._weights * parts[:, :height, :width]).sum(dim=0)
         return ridges
-
-
-def _fast_length(length: int) -> int:
-    """The next length that has no prime factor above 5."""
-    while True:
-        rest = length
-        for prime in (2, 3, 5):
-            while rest % prime == 0:
-                rest //= prime
-        if rest == 1:
-            return length
-        length += 1
 
 
 @lru_cache(maxsize=8)
@@ -138,7 +127,9 @@ def _gabor(rows: Tensor, columns: Tensor, angle: float, period: float) -> Tensor
     across_x, across_y = -np.sin(angle) * frequency, np.cos(angle) * frequency
 
     def bump(x: float, y: float) -> Tensor:
-        return torch.exp(-2 * torch.pi**2 * spread * ((columns - x) ** 2 + (rows - y) ** 2))
+        # A Gaussian of both axes is a product; what is hardly above 0 is 0, as tiny numbers are slow to multiply.
+        across, down = (torch.exp(-2 * torch.pi**2 * spread * axis**2) for axis in (columns - x, rows - y))
+        return functional.threshold(down * across, 1e-9, 0.0)
 
     both = bump(across_x, across_y) + bump(-across_x, -across_y)
     return both - both[0, 0] * bump(0, 0)

@@ -64,12 +64,13 @@ class SkinMap:
     def _slipped(self, points: Points) -> Points:
         if self.brake == 0:
             return points
-        away = points - self.center
-        distance = np.maximum(np.sqrt(((away / self.radii) ** 2).sum(axis=-1)) - 1, 0)
-        share = (1 - np.cos(np.pi * np.minimum(distance / self.brake, 1))) / 2
+        x, y = points[..., 0] - self.center[0], points[..., 1] - self.center[1]
+        distance = np.hypot(x / self.radii[0], y / self.radii[1]) - 1
+        share = (1 - np.cos(np.pi * np.clip(distance / self.brake, 0, 1))) / 2
         cos, sin = np.cos(self.twist) - 1, np.sin(self.twist)
-        moved = away @ np.array([[cos, sin], [-sin, cos]]) + self.drag
-        slipped: Points = points + share[..., None] * moved
+        slipped = points.copy()
+        slipped[..., 0] += share * (cos * x - sin * y + self.drag[0])
+        slipped[..., 1] += share * (sin * x + cos * y + self.drag[1])
         return slipped
 
 

@@ -1,0 +1,150 @@
+"""Bringing one print onto another: turns are tried, matches counted that agree, and the best motion is kept."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gradatim.data.random import keyed_generator
+from gradatim.systems.ifvit.geometry import Model, cell_points, finer_points, mutual_matches, robust_motion
+from gradatim.systems.ifvit.overlap import Mask
+from gradatim.systems.ifvit.prints import background
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, inverse, motion, moved, warped
+
+Matcher = Callable[[Picture, Picture], NDArray[np.floating]]
+"""Two pictures of a size -> scores (cells of the first, cells of the second), at least 0; cells in reading order."""
+
+ANGLES = tuple(range(-60, 61, 10))
+FINER = (-5.0, 0.0, 5.0)
+
+
+@dataclass(frozen=True)
+class Search:
+    """How a motion is looked for.
+
+    Args:
+        angles: degrees that the first print is turned by before it is matched, as seen against the clock.
+        finer: degrees that are then tried around the best; none for no second pass.
+        threshold: least score of a match.
+        least: fewer matches that agree are no alignment.
+        tolerance: most pixels between a point that is moved and its match; None is three quarters of a cell, as a
+            cell's middle stands for all of it.
+        model: what the motion may do.
+        largest_scale: motions that make anything larger by more than this, or smaller, are refused.
+    """
+
+    angles: Sequence[float] = ANGLES
+    finer: Sequence[float] = FINER
+    threshold: float = 0.0
+    least: int = 6
+    tolerance: float | None = None
+    model: Model = "similarity"
+    largest_scale: float = 1.5
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How one print comes to lie on another.
+
+    Args:
+        matrix: from the first print's points to the second's.
+        angle: degrees of the turn that was tried and gave it.
+        points: (N, 4), matches that agree: x and y in the first print as it is, x and y in the second.
+        matches: number of all matches that were found at that turn.
+    """
+
+    matrix: Matrix
+    angle: float
+    points: Points
+    matches: int
+
+    @property
+    def inliers(self) -> int:
+        """How many matches agree."""
+        return len(self.points)
+
+
+def align(first: Picture, second: Picture, matcher: Matcher, search: Search | None = None) -> Alignment | None:
+    """The motion that brings the first print onto the second; None if no turn gives one.
+
+    The first print is turned around its middle by each angle and matched; matches are taken back to the print as it is,
+    so the motion holds for it. The one counts that most matches agree on, and of equals the smallest turn.
+
+    Args:
+        first: (H, W) in [0, 1].
+        second: of the same size.
+        matcher: gives scores of all pairs of cells; cells are of one size and cover the picture.
+        search: how.
+    """
+    search = search or Search()
+    best = _best(first, second, matcher, search, search.angles)
+    if best is None or not search.finer:
+        return best
+    around = [best.angle + step for step in search.finer if step]
+    return _better(best, _best(first, second, matcher, search, around))
+
+
+def aligned_picture(picture: Picture, alignment: Alignment, *, size: tuple[int, int] | None = None) -> Picture:
+    """The first print in the second's frame; its own ground where it shows nothing.
+
+    Args:
+        picture: (H, W).
+        alignment: of it.
+        size: (height, width) of the second print; by default the first's.
+    """
+    return warped(picture, alignment.matrix, size=size, fill=background(picture))
+
+
+def aligned_mask(mask: Mask, alignment: Alignment, *, size: tuple[int, int] | None = None) -> Mask:
+    """A mask (H, W) of the first print in the second's frame."""
+    return warped(mask.astype(np.float32), alignment.matrix, size=size) > 0.5
+
+
+def _best(
+    first: Picture, second: Picture, matcher: Matcher, search: Search, angles: Sequence[float]
+) -> Alignment | None:
+    best: Alignment | None = None
+    for angle in sorted(angles, key=abs):
+        best = _better(best, _at(first, second, matcher, search, angle))
+    return best
+
+
+def _better(one: Alignment | None, other: Alignment | None) -> Alignment | None:
+    if one is None or other is None:
+        return one or other
+    return other if other.inliers > one.inliers else one
+
+
+def _at(first: Picture, second: Picture, matcher: Matcher, search: Search, angle: float) -> Alignment | None:
+    """The alignment that one turn gives."""
+    height, width = first.shape
+    turn = motion(((width - 1) / 2, (height - 1) / 2), degrees=angle)
+    scores = matcher(warped(first, turn, fill=background(first)), second)
+    cells = mutual_matches(scores, threshold=search.threshold)
+    grid = _grid(scores.shape[0], first.shape)
+    turned = cell_points(cells[:, 0], grid, first.shape)
+    there = finer_points(scores, cells, _grid(scores.shape[1], second.shape), second.shape)
+    # Counted from the turn, so that the same turn always draws the same samples.
+    random = keyed_generator(0, "alignment", round(1000 * angle))
+    found = robust_motion(
+        turned,
+        there,
+        random,
+        model=search.model,
+        tolerance=0.75 * height / grid[0] if search.tolerance is None else search.tolerance,
+        least=search.least,
+        largest_scale=search.largest_scale,
+    )
+    if found is None:
+        return None
+    back = moved(turned[found.inliers], inverse(turn))
+    points = np.concatenate([back, there[found.inliers]], axis=1)
+    return Alignment(found.matrix @ turn, angle, points, len(cells))
+
+
+def _grid(cells: int, size: tuple[int, int]) -> tuple[int, int]:
+    """(rows, columns) of square cells that cover a picture (H, W)."""
+    height, width = size
+    columns = max(round(np.sqrt(cells * width / height)), 1)
+    return cells // columns, columns
