@@ -144,6 +144,12 @@ def _from_foreign(weights: Weights, system: System, given: dict[str, Any], layou
         raise WeightsError(f"{weights.path}: {error}") from error
     settings = system.settings.model_validate({**guessed, **fixed, **given})
     present = [part for part in system.parts if any(name.startswith(f"{part}.") for name in arrays)]
+    if not present:
+        found = ", ".join(sorted({name.partition(".")[0] for name in arrays}))
+        raise WeightsError(
+            f"{weights.path}: layout {table.name!r} is of {found or 'nothing'}, which is no part of a model of "
+            f"{system.name!r} ({', '.join(system.parts)})"
+        )
     parts = {part: build_part(system, settings, part, 0) for part in present}
     transfer(weights, parts, layout=table)
     detail = {"file": str(weights.path.resolve()), "file_digest": file_digest(weights.path), "layout": table.name}

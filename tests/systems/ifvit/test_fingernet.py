@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import torch
 
+from gradatim import load_model
 from gradatim.errors import DataError, FormatError, WeightsError
 from gradatim.systems.ifvit.enhancement import Enhancer, enhanced
 from gradatim.systems.ifvit.fingernet import FingerNetEnhancer, find_minutiae, load_fingernet
@@ -146,6 +147,15 @@ def test_an_npz_with_objects_is_refused_and_not_unpickled(tmp_path):
     np.savez(tmp_path / "f.npz", **{"conv1_1/__class__": np.array(["Conv2D"], dtype=object)})
     with pytest.raises(FormatError, match="an array that cannot be read"):
         load_fingernet(tmp_path / "f.npz")
+
+
+def test_a_network_that_is_no_part_of_a_model_makes_no_model(tmp_path, layers):
+    with pytest.raises(WeightsError) as error:
+        load_model(write_keras(tmp_path / "f.h5", layers), system="ifvit")
+    assert str(error.value) == (
+        f"{tmp_path}/f.h5: layout 'fingernet' is of fingernet, which is no part of a model of 'ifvit' "
+        "(backbone, transformer, local_transformer, embedding, centers)"
+    )
 
 
 @torch.no_grad()
