@@ -29,7 +29,7 @@ def comparer(
     from gradatim.engine.model import load_model, load_run
     from gradatim.errors import WeightsError
     from gradatim.systems.ifvit.alignment import Search
-    from gradatim.systems.ifvit.predict import Comparer
+    from gradatim.systems.ifvit.predict import LEAST_SURE, Comparer
 
     place = this_place(device)
     loaded = load_model(target, system="ifvit", settings=settings)
@@ -46,7 +46,7 @@ def comparer(
         loaded.settings,
         loaded.parts,
         register=None if register is None else register.to(place.device).compute,
-        search=Search(angles=angles),
+        search=Search(angles=angles, threshold=LEAST_SURE),
         device=place.device,
     )
 

@@ -1,5 +1,6 @@
 """Bringing one print onto another: turns are tried, matches counted that agree, and the best motion is kept."""
 
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -7,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradatim.data.random import keyed_generator
+from gradatim.systems.ifvit.fingers.noise import blurred
 from gradatim.systems.ifvit.geometry import Model, cell_points, finer_points, mutual_matches, robust_motion
 from gradatim.systems.ifvit.overlap import Mask
 from gradatim.systems.ifvit.prints import background
@@ -17,6 +19,10 @@ Matcher = Callable[[Picture, Picture], NDArray[np.floating]]
 
 ANGLES = tuple(range(-60, 61, 10))
 FINER = (-5.0, 0.0, 5.0)
+_TURN = 2.0
+_SLOW = 6.0
+_LEAST_SHARED = 0.2
+"""Of the second print's area, which both must show for a shift to count."""
 
 
 @dataclass(frozen=True)
@@ -148,3 +154,73 @@ def _grid(cells: int, size: tuple[int, int]) -> tuple[int, int]:
     height, width = size
     columns = max(round(np.sqrt(cells * width / height)), 1)
     return cells // columns, columns
+
+
+def settled(
+    first: Picture, second: Picture, masks: tuple[Mask, Mask], matrix: Matrix, *, reach: float, degrees: float = 6.0
+) -> tuple[Matrix, float]:
+    """The motion near a rough one at which ridges lie best on ridges.
+
+    Cells are larger than ridges are apart, so that matched cells leave a motion wrong by a ridge or two. Small turns
+    are tried, and all shifts within reach at once, by the correlation of what both prints show.
+
+    Args:
+        first, second: (H, W) in [0, 1].
+        masks: (H, W) each, where they show ridges.
+        matrix: the rough motion, from the first print's points to the second's.
+        reach: most pixels of the shift.
+        degrees: most of the turn.
+
+    Returns:
+        The motion, and the correlation there, in [-1, 1].
+
+    Source:
+        D. Padfield, "Masked object registration in the Fourier domain", 2012.
+    """
+    height, width = second.shape
+    middle, shape = ((width - 1) / 2, (height - 1) / 2), (2 * height, 2 * width)
+    fixed = _spectra(_ridges(second, masks[1]), masks[1], shape)
+    best = (matrix, -1.0)
+    for turn in np.arange(-degrees, degrees + _TURN / 2, _TURN):
+        turned = motion(middle, degrees=float(turn)) @ matrix
+        mask = warped(masks[0].astype(np.float32), turned) > 0.5
+        moving = _spectra(_ridges(warped(first, turned, fill=background(first)), mask), mask, shape)
+        (x, y), found = _best_shift(moving, fixed, shape, math.ceil(reach), least=_LEAST_SHARED * masks[1].sum())
+        if found > best[1]:
+            best = (motion(middle, shift=(x, y)) @ turned, found)
+    return best
+
+
+def _ridges(picture: Picture, mask: Mask) -> Picture:
+    """A print without what changes slowly, 0 outside its mask."""
+    inner = mask.astype(np.float32)
+    share = blurred(inner, _SLOW) + 1e-3
+    slow = blurred(np.asarray(picture * inner, np.float32), _SLOW) / share
+    return np.asarray((picture - slow) * inner, np.float32)
+
+
+def _spectra(ridges: Picture, mask: Mask, shape: tuple[int, int]) -> NDArray[np.complex128]:
+    """Spectra of a print, of its square, and of its mask: (3, h, w)."""
+    return np.fft.rfft2(np.stack([ridges, ridges**2, mask.astype(np.float32)]), shape)
+
+
+def _best_shift(
+    moving: NDArray[np.complex128],
+    fixed: NDArray[np.complex128],
+    shape: tuple[int, int],
+    reach: int,
+    *,
+    least: float,
+) -> tuple[tuple[int, int], float]:
+    """Shift (x, y) of the moving print with the best correlation where both masks meet in enough pixels."""
+
+    def correlated(one: int, other: int) -> NDArray[np.float64]:
+        whole = np.fft.irfft2(np.conj(moving[one]) * fixed[other], shape)
+        around = np.roll(whole, (reach, reach), axis=(0, 1))[: 2 * reach + 1, : 2 * reach + 1]
+        return np.asarray(around, np.float64)
+
+    shared, product = correlated(2, 2), correlated(0, 0)
+    strength = np.sqrt(np.maximum(correlated(1, 2), 0) * np.maximum(correlated(2, 1), 0))
+    values = np.where(shared >= least, product / np.maximum(strength, 1e-9), -1)
+    row, column = np.unravel_index(int(values.argmax()), values.shape)
+    return (int(column) - reach, int(row) - reach), float(values[row, column])

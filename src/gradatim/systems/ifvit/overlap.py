@@ -116,7 +116,7 @@ def _box(values: torch.Tensor, window: int) -> torch.Tensor:
     """Mean over a square around each pixel, (H, W)."""
     margin = window // 2
     around = functional.pad(values[None, None], (margin,) * 4, mode="reflect")
-    return functional.avg_pool2d(around, window, stride=1)[0, 0]
+    return functional.avg_pool2d(functional.avg_pool2d(around, (window, 1), stride=1), (1, window), stride=1)[0, 0]
 
 
 def _closed(mask: torch.Tensor) -> torch.Tensor:

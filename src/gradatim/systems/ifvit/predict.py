@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from gradatim.errors import DataError, WeightsError
-from gradatim.systems.ifvit.alignment import Alignment, Search, align
+from gradatim.systems.ifvit.alignment import Alignment, Search, align, settled
 from gradatim.systems.ifvit.enhancement import enhanced, ridge_distance
 from gradatim.systems.ifvit.geometry import cell_points, mutual_matches
 from gradatim.systems.ifvit.metric_losses import cosine, fused_score
@@ -24,7 +24,7 @@ from gradatim.systems.ifvit.model import IFViTSettings
 from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch, ridge_mask
 from gradatim.systems.ifvit.pairing import Laid, lay
 from gradatim.systems.ifvit.prints import background, fitted, read_print
-from gradatim.systems.ifvit.warping import Picture, Points, inverse, moved, warped
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, inverse, moved, warped
 
 Compute = Callable[[str, Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
 """(task, sample with a batch axis, wanted values) -> values: the `compute` of a loaded model, without gradients."""
@@ -33,6 +33,10 @@ _STEP = 16
 _LEAST_COVERED = 0.5
 """Share of a cell that a print covers, so that it can be matched."""
 _LARGEST = 1024
+_CELLS = {"resnet18": 16, "loftr_fpn": 8}
+"""Pixels of a cell by backbone."""
+LEAST_SURE = 1e-3
+"""Probability of a match; cells without ridges have 0."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,7 @@ class Print:
     name: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Comparison:
     """How alike two prints are, and why.
 
@@ -64,6 +68,8 @@ class Comparison:
         score: weighted mean of both.
         alignment: how the first lies on the second; None where no motion was found that matches agree on: both were
             then compared as they lie.
+        matrix: from the first print's points to the second's, ridges on ridges.
+        likeness: correlation of the ridges that both show there, in [-1, 1].
         points: (N, 4), x and y in the first print, x and y in the second, in pixels of the pictures that were compared.
         confidence: (N,), how probable each of these correspondences is, in [0, 1].
         overlap: share of the second print's ridges that the first shows too.
@@ -73,6 +79,8 @@ class Comparison:
     region: float
     score: float
     alignment: Alignment | None
+    matrix: Matrix
+    likeness: float
     points: Points
     confidence: NDArray[np.float64]
     overlap: float
@@ -86,7 +94,6 @@ class Comparer:
         settings: of its model.
         parts: names of its parts.
         register: `compute` of the model that registers prints; None: the matcher's own.
-        enhance: whether the matcher compares prints with clear ridges, as it was trained.
         search: how a motion is looked for.
         device: where the models are.
 
@@ -101,7 +108,6 @@ class Comparer:
         parts: Iterable[str],
         *,
         register: Compute | None = None,
-        enhance: bool = False,
         search: Search | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -113,7 +119,8 @@ class Comparer:
             )
         self.task = "match_apart" if "local_transformer" in set(parts) else "match"
         self.compute, self.register, self.settings = compute, register or compute, settings
-        self.enhance, self.search, self.device = enhance, search or Search(), device
+        self.enhance, self.search, self.device = settings.enhance, search or Search(threshold=LEAST_SURE), device
+        self._last: tuple[Picture, Mask] | None = None
 
     def read(self, path: Path) -> Print:
         """A print from a file, at the scale that the model knows.
@@ -147,7 +154,13 @@ class Comparer:
         """Register the first print on the second, and score both."""
         first, second = on_one_square(first, second)
         found = align(first.picture, second.picture, self._probability, self.search)
-        matrix = np.eye(3) if found is None else found.matrix
+        matrix, likeness = settled(
+            first.picture,
+            second.picture,
+            (first.mask, second.mask),
+            np.eye(3) if found is None else found.matrix,
+            reach=1.5 * _CELLS[self.settings.backbone],
+        )
         lying = warped(first.mask.astype(np.float32), matrix) > 0.5
         both = overlap(lying, second.mask)
         clear = None if first.clear is None or second.clear is None else (first.clear, second.clear)
@@ -155,7 +168,17 @@ class Comparer:
         whole, region, score = self.scores(laid)
         points, confidence = self._correspondences(first, second, matrix)
         share = float(both.sum() / max(second.mask.sum(), 1))
-        return Comparison(whole, region, score, found, points, confidence, share)
+        return Comparison(
+            whole=whole,
+            region=region,
+            score=score,
+            alignment=found,
+            matrix=matrix,
+            likeness=likeness,
+            points=points,
+            confidence=confidence,
+            overlap=share,
+        )
 
     def scores(self, laid: Laid) -> tuple[float, float, float]:
         """Cosines of whole prints and of regions, and the fused score."""
@@ -196,10 +219,16 @@ class Comparer:
         result: NDArray[np.float32] = values["probability"][0].float().cpu().numpy().copy()
         grid = tuple(values["features1"].shape[2:])
         result[~_covered(ridge_mask(first), grid), :] = 0
-        result[:, ~_covered(ridge_mask(second), grid)] = 0
+        result[:, ~_covered(self._mask_of(second), grid)] = 0
         return result
 
-    def _correspondences(self, first: Print, second: Print, matrix: Points) -> tuple[Points, NDArray[np.float64]]:
+    def _mask_of(self, picture: Picture) -> Mask:
+        """The mask of a picture that is asked for again and again: the second, while turns of the first are tried."""
+        if self._last is None or self._last[0] is not picture:
+            self._last = (picture, ridge_mask(picture))
+        return self._last[1]
+
+    def _correspondences(self, first: Print, second: Print, matrix: Matrix) -> tuple[Points, NDArray[np.float64]]:
         """Cells of both prints, one on the other, that choose one another, the surest first."""
         fill = background(first.picture)
         probability = self._probability(warped(first.picture, matrix, fill=fill), second.picture)
