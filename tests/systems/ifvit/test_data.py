@@ -342,3 +342,13 @@ def test_real_prints_are_read_whatever_their_kind(data_root):
     assert all(one.dtype == np.float32 and 0 <= one.min() < 0.2 and 0.9 < one.max() <= 1 for one in prints)
     dataset = open_data(FingerprintSettings(root=data_root / "fingerprint", holdout=0.5), "train")
     assert draw(dataset, 0)["points"].shape == (512, 4)
+
+
+def test_validation_of_a_matcher_without_pairs_of_two_fingers_is_refused_before_anything_is_trained(tmp_path):
+    write_layout(tmp_path, "plain", fingers=4, impressions=2, size=64)
+    settings = FingerprintSettings(root=tmp_path, samples="matcher", size=64, roi=32, holdout=0.1)
+
+    with pytest.raises(DataError, match=r"all 1 pairs of validation are of one finger.*hold out more subjects"):
+        open_data(settings, "validate")
+    assert open_data(settings.model_copy(update={"holdout": 0.5}), "validate").imposters > 0
+    assert len(open_data(settings.model_copy(update={"samples": "dense"}), "validate")) > 0

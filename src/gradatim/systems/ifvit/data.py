@@ -177,6 +177,11 @@ class PairDataset:
         """What a user should know about these prints, one sentence each."""
         return self.source.notes
 
+    @property
+    def imposters(self) -> int:
+        """How many pairs are of two fingers."""
+        return self._drawn + sum(not pair.genuine for pair in self._pairs)
+
     def __len__(self) -> int:
         return len(self._pairs) + self._drawn
 
@@ -341,6 +346,11 @@ def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> Pair
     if not len(dataset):
         where = settings.alignments or settings.root
         raise DataError(f"{where}: split {split!r} has no pair of prints of one finger.")
+    if split == "validate" and settings.samples == "matcher" and dataset.imposters == 0:
+        raise DataError(
+            f"{settings.root}: all {len(dataset)} pairs of validation are of one finger, and a matcher is judged by "
+            f"those of two; hold out more subjects (holdout is {settings.holdout:g}), or set `imposters`."
+        )
     return dataset
 
 
