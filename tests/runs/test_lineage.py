@@ -31,7 +31,7 @@ def test_each_stage_adds_a_passage_and_its_digest_is_the_parts():
 def test_the_oldest_stands_first():
     assert lineage().lines() == [
         "checkpoint: file /a.pth, layout mae  digest d0",
-        "stage one of runs/a: 3 steps, key k1  digest d1",
+        "-> stage one of runs/a: 3 steps, key k1  digest d1",
         "run: run runs/a  digest d1",
     ]
     fresh = Lineage(part="x", origin=Origin(kind="fresh", digest="d", detail={"seed": 0}))

@@ -10,7 +10,9 @@ from gradatim.cli.output import JSON, show_json
 def convert(
     source: Path = typer.Argument(..., metavar="IN", help="A checkpoint, or the folder of a run."),
     out: Path = typer.Argument(..., metavar="OUT", help="The safetensors file to write."),
-    system: str = typer.Option("maefuse", "--system", help="The system that a foreign file is of."),
+    system: str = typer.Option(
+        None, "--system", help="The system that a foreign file is of; default: the one that knows its names."
+    ),
     layout: str = typer.Option(None, "--layout", help="Its table of names; default: the one that explains the file."),
     model: list[str] = typer.Option(
         [],
@@ -22,13 +24,15 @@ def convert(
     json: bool = JSON,
 ) -> None:
     """Write a checkpoint or a run as one safetensors file with sizes and lineage in its header."""
-    from gradatim.engine.model import load_model
+    from gradatim.engine.model import load_model, system_of
     from gradatim.errors import PlanError
     from gradatim.weights import write_weights
 
     if out.exists() and not force:
         raise PlanError(f"{out} exists; choose another name, or say --force")
-    loaded = load_model(source, system=system, layout=layout, settings=settings_from(model))
+    loaded = load_model(
+        source, system=system or system_of(source, layout), layout=layout, settings=settings_from(model)
+    )
     lineage = {name: one.to_json() for name, one in loaded.lineage.items()}
     header = {
         "system": loaded.system.name,
@@ -37,11 +41,15 @@ def convert(
         "classes": list(loaded.classes),
     }
     write_weights(out, {name: part.state_dict() for name, part in loaded.parts.items()}, header)
-    told = {"out": str(out), "parts": {name: one["digest"] for name, one in lineage.items()}, "model": header["model"]}
     if json:
-        show_json(told)
-    else:
-        typer.echo(f"{out}: parts {', '.join(lineage)}")
+        digests = {name: one["digest"] for name, one in lineage.items()}
+        counts = {one.part: {"arrays": one.arrays, "values": one.values} for one in loaded.accounts}
+        show_json({"out": str(out), "parts": digests, "loaded": counts, "model": header["model"]})
+        return
+    typer.echo(f"{out}: parts {', '.join(lineage)} of {loaded.system.name}")
+    # What is left out of a file is left out for all of its parts.
+    for line in dict.fromkeys(line for account in loaded.accounts for line in account.lines()):
+        typer.echo(f"  {line}")
 
 
 def settings_from(pairs: list[str]) -> dict[str, object]:

@@ -35,8 +35,9 @@ def evaluate_prints(
     from gradatim.systems.ifvit.evaluate import write_calibration, write_evaluation
 
     data = data_of(target, changes, split=split, example=_EXAMPLE)
-    one = comparer(target, settings, dense=None, turn=60, device=device)
-    dataset = open_data(settings_read(FingerprintSettings, data), cast(Split, split))
+    read = settings_read(FingerprintSettings, data)
+    one = comparer(target, settings, dense=None, turn=60, device=device, fingernet=read.fingernet)
+    dataset = open_data(read, cast(Split, split))
     for note in dataset.notes:
         typer.echo(note, err=True)
     with Progress(console=stderr(), disable=not sys.stderr.isatty(), transient=True) as progress:

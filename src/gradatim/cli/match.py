@@ -43,6 +43,9 @@ def match(
         help="Model that registers prints; default: the run's dense stage, or the model itself.",
     ),
     turn: float = typer.Option(60, "--turn", min=0, max=180, help="Most degrees that a print may be turned by."),
+    fingernet: Path = typer.Option(
+        None, "--fingernet", metavar="FILE", help="Weights of FingerNet, which then makes ridges clear."
+    ),
     device: str = typer.Option(None, "--device", help="cpu or cuda:0; default: a GPU where there is one."),
     settings: list[str] = typer.Option(
         [], "--model", metavar="NAME=VALUE", help="A setting that a foreign checkpoint does not tell. Repeatable."
@@ -59,7 +62,7 @@ def match(
     if gallery is None and len(prints) != 2:
         raise typer.BadParameter(f"name two prints, or --gallery with prints to look for; found {len(prints)}")
     limit = _threshold(model, far, threshold)
-    one = comparer(model, settings_from(settings), dense=dense, turn=turn, device=device)
+    one = comparer(model, settings_from(settings), dense=dense, turn=turn, device=device, fingernet=fingernet)
     if gallery is None:
         _pair(one, prints, limit, out, json=json)
     else:

@@ -11,7 +11,13 @@ CALIBRATION = "verification.json"
 
 
 def comparer(
-    target: Path, settings: dict[str, object], *, dense: Path | None, turn: float, device: str | None
+    target: Path,
+    settings: dict[str, object],
+    *,
+    dense: Path | None,
+    turn: float,
+    device: str | None,
+    fingernet: Path | None = None,
 ) -> "Comparer":
     """Load a matcher from a run, a file of ours or a foreign one.
 
@@ -20,6 +26,7 @@ def comparer(
         settings: of a foreign file's model.
         dense: model that registers prints; None: the dense stage of the run, or the matcher itself.
         turn: most degrees that one print may be turned by.
+        fingernet: weights of FingerNet; None: Gabor filters make ridges clear.
         device: None takes a GPU where there is one.
 
     Raises:
@@ -29,6 +36,7 @@ def comparer(
     from gradatim.engine.model import load_model, load_run
     from gradatim.errors import WeightsError
     from gradatim.systems.ifvit.alignment import Search
+    from gradatim.systems.ifvit.fingernet import FingerNetEnhancer, load_fingernet
     from gradatim.systems.ifvit.predict import LEAST_SURE, Comparer
 
     place = this_place(device)
@@ -47,6 +55,7 @@ def comparer(
         loaded.parts,
         register=None if register is None else register.to(place.device).compute,
         search=Search(angles=angles, threshold=LEAST_SURE),
+        enhancer=None if fingernet is None else FingerNetEnhancer(load_fingernet(fingernet)),
         device=place.device,
     )
 

@@ -11,12 +11,22 @@ from torch import nn
 
 from gradatim.engine.build import build_part
 from gradatim.errors import RunError, WeightsError, problems, unknown
-from gradatim.find import find_system
+from gradatim.find import find_system, system_names
 from gradatim.runs.folder import RunFolder
 from gradatim.runs.lineage import Lineage, Origin
 from gradatim.system import System
 from gradatim.task import Value
-from gradatim.weights import Weights, file_digest, header_of, part_digest, parts_of, read_weights, recognised, transfer
+from gradatim.weights import (
+    Account,
+    Weights,
+    file_digest,
+    header_of,
+    part_digest,
+    parts_of,
+    read_weights,
+    recognised,
+    transfer,
+)
 from gradatim.weights.formats.base import FIELDS
 from gradatim.weights.layout import translate
 
@@ -31,6 +41,7 @@ class Model:
         parts: in evaluation mode, by name.
         lineage: of each part.
         classes: names of the classes of the data that it was trained on last, where they have any.
+        accounts: what became of every array when each part was loaded.
     """
 
     system: System
@@ -38,6 +49,7 @@ class Model:
     parts: Mapping[str, nn.Module]
     lineage: Mapping[str, Lineage]
     classes: tuple[str, ...] = ()
+    accounts: tuple[Account, ...] = ()
 
     def to(self, device: torch.device | str) -> "Model":
         """Move the parts; returns this model."""
@@ -112,17 +124,20 @@ def _from_own(files: Sequence[Weights], system: System | None) -> Model:
     header = header_of(files[-1])
     system = system or find_system(header["system"])
     settings = system.settings.model_validate(header["model"])
-    parts, lineage = {}, {}
+    parts, lineage, accounts = {}, {}, {}
     for weights in files:
         told = header_of(weights)["lineage"]
         for name in parts_of(weights):
             parts[name] = build_part(system, settings, name, 0)
-            transfer(weights, {name: parts[name]}, layout="gradatim")
+            (accounts[name],) = transfer(weights, {name: parts[name]}, layout="gradatim")
             lineage[name] = Lineage.from_json(told[name])
             if lineage[name].digest != part_digest(parts[name]):
                 raise WeightsError(f"{weights.path}: part {name!r} is not what its lineage says; the file was changed")
     classes = tuple(header.get("classes", ()))
-    return Model(system=system, settings=settings, parts=_ready(parts), lineage=lineage, classes=classes)
+    told = tuple(accounts.values())
+    return Model(
+        system=system, settings=settings, parts=_ready(parts), lineage=lineage, classes=classes, accounts=told
+    )  # fmt: skip
 
 
 def _from_foreign(weights: Weights, system: System, given: dict[str, Any], layout: str | None) -> Model:
@@ -151,13 +166,42 @@ def _from_foreign(weights: Weights, system: System, given: dict[str, Any], layou
             f"{system.name!r} ({', '.join(system.parts)})"
         )
     parts = {part: build_part(system, settings, part, 0) for part in present}
-    transfer(weights, parts, layout=table)
+    accounts = tuple(transfer(weights, parts, layout=table))
     detail = {"file": str(weights.path.resolve()), "file_digest": file_digest(weights.path), "layout": table.name}
+    loaded = {one.part: {"loaded": one.counted} for one in accounts}
     lineage = {
-        name: Lineage(part=name, origin=Origin(kind="checkpoint", digest=part_digest(part), detail=detail))
+        name: Lineage(
+            part=name, origin=Origin(kind="checkpoint", digest=part_digest(part), detail={**detail, **loaded[name]})
+        )
         for name, part in parts.items()
     }
-    return Model(system=system, settings=settings, parts=_ready(parts), lineage=lineage)
+    return Model(system=system, settings=settings, parts=_ready(parts), lineage=lineage, accounts=accounts)
+
+
+def system_of(path: str | Path, layout: str | None = None) -> str | None:
+    """Name of the system that a foreign file is of; None for a run or a file of ours, which say it themselves.
+
+    Args:
+        path: a run or a file.
+        layout: of the file, where it is known.
+
+    Raises:
+        WeightsError: no system knows the file's names, or several do.
+    """
+    if Path(path).is_dir():
+        return None
+    weights = read_weights(path)
+    if header_of(weights):
+        return None
+    known = {name: find_system(name).layouts for name in system_names()}
+    fitting = [
+        name for name, layouts in known.items() if (layout in layouts if layout else recognised(weights, layouts))
+    ]
+    if len(fitting) == 1:
+        return fitting[0]
+    examples = ", ".join(list(weights.arrays)[:4])
+    found = f"several systems know its names ({', '.join(fitting)})" if fitting else "its names fit no layout"
+    raise WeightsError(f"{path}: {found} ({examples}, ...); say --system and --layout, or see `gradatim inspect`")
 
 
 def _ready(parts: dict[str, nn.Module]) -> dict[str, nn.Module]:

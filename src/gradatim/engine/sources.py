@@ -250,6 +250,7 @@ def _load_file(
     for wish, account in zip(wishes, done, strict=True):
         before = told.get(wish.file_part)
         detail = {**_detail(group[wish.part]), "file": str(path.resolve()), "file_digest": digest, "layout": table.name}
+        detail["loaded"] = account.counted
         if account.kept or account.resized or account.dropped:
             detail["account"] = "; ".join(account.lines())
         origin = Origin(kind=key[0], digest=part_digest(wish.module), detail=detail)

@@ -86,7 +86,12 @@ class Lineage:
         detail = ", ".join(f"{key} {value}" for key, value in self.origin.detail.items() if value not in (None, "", {}))
         result.append(f"{self.origin.kind}: {detail or '-'}  digest {self.origin.digest}")
         result += [
-            f"stage {p.stage} (task {p.task}) of {p.run}: {p.steps} steps, key {p.key}  digest {p.digest}"
+            f"-> stage {p.stage} of {p.run}{_told(p.task)}: {p.steps} steps, key {p.key}  digest {p.digest}"
             for p in self.passages
         ]
         return result
+
+
+def _told(task: str) -> str:
+    """The task, which files of before it was written down do not tell."""
+    return f", task {task}" if task else ""

@@ -60,10 +60,15 @@ class Account:
         """Whether every array on both sides is explained."""
         return not (self.missing or self.unexpected or self.wrong_shape or self.wrong_type)
 
+    @property
+    def counted(self) -> str:
+        """How much was loaded, in words."""
+        (n, of), (values, of_values) = self.arrays, self.values
+        return f"{n} of {of} arrays, {values:,} of {of_values:,} values"
+
     def lines(self) -> list[str]:
         """The account as text, the counts first."""
-        (n, of), (values, of_values) = self.arrays, self.values
-        result = [f"part {self.part!r}: loaded {n} of {of} arrays, {values:,} of {of_values:,} values"]
+        result = [f"part {self.part!r}: loaded {self.counted}"]
         result += _listed("missing in the file", self.missing)
         result += _listed("unexpected in the file", self.unexpected)
         result += [f"{name}: file has {found}, part needs {right}" for name, found, right in self.wrong_shape[:_SHOWN]]

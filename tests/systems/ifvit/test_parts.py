@@ -11,11 +11,12 @@ from gradatim.systems.ifvit.dense import cells_of, matrix_loss, no_match_loss, p
 from gradatim.systems.ifvit.matching import best_rows, dual_softmax, mutual, probabilities
 from gradatim.systems.ifvit.metric_losses import arcface_loss, cosine_embedding_loss, fused_score
 from gradatim.systems.ifvit.model import PARTS, IFViTSettings
-from gradatim.systems.ifvit.parts.backbone import BatchNorm, ResNet18, same_padding
+from gradatim.systems.ifvit.parts.backbone import ResNet18, same_padding
 from gradatim.systems.ifvit.parts.fpn import LoFTRBackbone
 from gradatim.systems.ifvit.parts.loftr import LegacyLayer, LoFTRLayer
 from gradatim.systems.ifvit.parts.siamese import SiameseBlock
 from gradatim.systems.ifvit.parts.tokens import full_attention, loftr_positions, sine_positions
+from gradatim.vision.batch_norm import BatchNorm
 
 SMALL = {"widths": (2, 4, 8), "width": 8, "layers": 2, "heads": 2, "mlp_width": 6, "grid": (3, 3)}
 VARIANTS = ["loftr", "legacy", "generic"]
@@ -56,7 +57,7 @@ def test_a_backbone_makes_one_cell_of_every_begun_stride(network, stride):
 
 
 def test_running_statistics_follow_the_biased_variance_of_a_batch():
-    norm, x = BatchNorm(3), torch.randn(4, 3, 5, 5)
+    norm, x = BatchNorm(3, epsilon=1e-5), torch.randn(4, 3, 5, 5)
 
     norm(x)
 
@@ -66,7 +67,7 @@ def test_running_statistics_follow_the_biased_variance_of_a_batch():
 
 
 def test_one_value_a_channel_is_normalized_to_the_bias_as_in_flax():
-    norm = BatchNorm(3)
+    norm = BatchNorm(3, epsilon=1e-5)
     with torch.no_grad():
         norm.bias.copy_(torch.tensor([1.0, 2.0, 3.0]))
     assert torch.equal(norm(torch.rand(1, 3, 1, 1)).flatten(), torch.tensor([1.0, 2.0, 3.0]))

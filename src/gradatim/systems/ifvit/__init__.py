@@ -34,7 +34,7 @@ SYSTEM = System(
     layouts=LAYOUTS,
     sizes=sizes_of,
     told=told_of,
-    fixed=dict.fromkeys(("transformer", "local_transformer"), ("transformer", "positions", "attention")),
+    fixed=dict.fromkeys(("transformer", "local_transformer"), ("transformer", "positions", "attention", "heads")),
     recipes=RECIPES,
     rules=RULES,
 )  # fmt: skip

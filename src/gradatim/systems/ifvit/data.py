@@ -18,6 +18,7 @@ from gradatim.errors import DataError, problems, unknown
 from gradatim.systems.ifvit.alignment_file import read_alignments
 from gradatim.systems.ifvit.corruption import Corruption
 from gradatim.systems.ifvit.datasets import DATASETS, dataset_name, list_prints, parted, verify_prints
+from gradatim.systems.ifvit.fingernet import FingerNetEnhancer, load_fingernet
 from gradatim.systems.ifvit.pairing import Example, Pairing, aligned, registered
 from gradatim.systems.ifvit.pairs import (
     Pair,
@@ -29,6 +30,7 @@ from gradatim.systems.ifvit.pairs import (
 )
 from gradatim.systems.ifvit.prints import Fit
 from gradatim.systems.ifvit.sources import DrawnPrints, FilePrints, FingersSettings, PrintSource, drawn_prints
+from gradatim.weights.digest import file_digest
 
 Split = Literal["train", "validate", "all"]
 Samples = Literal["dense", "matcher"]
@@ -62,6 +64,8 @@ class FingerprintSettings(BaseModel):
             radians; those that a network finds are never exact.
         alignments: file of motions between prints of files, written by `write_alignments`. The matcher's pairs are then
             those that it lists, imposters too. By default all pairs are made, and lie as they do in their files.
+        fingernet: weights of FingerNet, which then makes ridges clear and says where a file's print is; None: Gabor
+            filters do.
         fit: how a print of a file comes to be a square; see `prints.fitted`.
         holdout: share of the subjects that are kept for validation, where the layout has no part for tests.
         limit: use no more pairs than this of each split, spread evenly.
@@ -82,6 +86,7 @@ class FingerprintSettings(BaseModel):
     protocol: Literal["share", "fvc"] = "share"
     corruption: Corruption | None = None
     enhance: bool = False
+    fingernet: Path | None = None
     misplaced: Annotated[float, Field(ge=0, le=0.2)] = 0.0
     alignments: Path | None = None
     fit: Fit = "keep"
@@ -185,8 +190,9 @@ class PairDataset:
 
     def digest(self) -> str:
         """Hexadecimal xxh3 of all prints and the settings that change a sample."""
-        chosen = self.settings.model_dump_json(exclude={"root", "layout", "memory", "drawn", "alignments"})
-        head = f"ifvit pairs 1\n{chosen}\n{self.training}\n"
+        chosen = self.settings.model_dump_json(exclude={"root", "layout", "memory", "drawn", "alignments", "fingernet"})
+        network = file_digest(self.settings.fingernet) if self.settings.fingernet is not None else ""
+        head = f"ifvit pairs 1\n{chosen}\n{self.training}\n{network}\n"
         return xxhash.xxh3_128_hexdigest((head + self.source.digest()).encode())
 
     def sample(self, index: int, fields: tuple[str, ...], random: np.random.Generator | None) -> dict[str, Tensor]:
@@ -306,8 +312,11 @@ def glance_data(settings: FingerprintSettings, split: Split) -> PairDataset:
 
 def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> PairDataset:
     source: DrawnPrints | FilePrints
+    enhancer = None if settings.fingernet is None else FingerNetEnhancer(load_fingernet(settings.fingernet))
     if settings.draws:
-        source = drawn_prints(settings.drawn, settings.size, training=split != "validate", memory=settings.memory)
+        source = drawn_prints(
+            settings.drawn, settings.size, training=split != "validate", memory=settings.memory, enhancer=enhancer
+        )
     else:
         listing = list_prints(settings.layout, settings.root)
         files = parted(listing.files, split, holdout=settings.holdout, seed=settings.seed)
@@ -320,7 +329,13 @@ def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> Pair
             verify_prints(settings.root, files)
         given = None if settings.alignments is None else read_alignments(settings.alignments, settings.size)
         source = FilePrints(
-            files, settings.size, fit=settings.fit, memory=settings.memory, notes=listing.notes, alignments=given
+            files,
+            settings.size,
+            fit=settings.fit,
+            memory=settings.memory,
+            notes=listing.notes,
+            alignments=given,
+            enhancer=enhancer,
         )
     dataset = PairDataset(source, settings, training=split == "train")
     if not len(dataset):

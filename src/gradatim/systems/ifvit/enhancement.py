@@ -20,11 +20,27 @@ _SHORTEST, _LONGEST = 3.0, 25.0
 
 
 class Enhancer(Protocol):
-    """What makes ridges clear: `enhanced`, or a network."""
+    """What makes ridges clear, and finds where they are: filters, or a network."""
 
     def __call__(self, picture: Picture, mask: Mask | None = None) -> Picture:
         """A print (H, W) in [0, 1] on an empty ground; the mask says where it is, or the enhancer finds out."""
         ...
+
+    def mask(self, picture: Picture) -> Mask:
+        """Where a print (H, W) in [0, 1] has ridges."""
+        ...
+
+
+class GaborEnhancer:
+    """The enhancer that needs no weights: `enhanced`, and edges for the mask."""
+
+    def __call__(self, picture: Picture, mask: Mask | None = None) -> Picture:
+        """See `enhanced`."""
+        return enhanced(picture, mask)
+
+    def mask(self, picture: Picture) -> Mask:
+        """See `overlap.ridge_mask`; edges are averaged over a tenth of the print."""
+        return ridge_mask(picture, window=max(max(picture.shape) // 10, 3) | 1)
 
 
 def enhanced(picture: Picture, mask: Mask | None = None) -> Picture:

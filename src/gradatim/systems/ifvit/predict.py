@@ -17,7 +17,7 @@ from torch import Tensor
 
 from gradatim.errors import DataError, WeightsError
 from gradatim.systems.ifvit.alignment import Alignment, Search, align, settled
-from gradatim.systems.ifvit.enhancement import enhanced, ridge_distance
+from gradatim.systems.ifvit.enhancement import Enhancer, GaborEnhancer, ridge_distance
 from gradatim.systems.ifvit.geometry import cell_points, mutual_matches
 from gradatim.systems.ifvit.metric_losses import cosine, fused_score
 from gradatim.systems.ifvit.model import IFViTSettings
@@ -95,6 +95,7 @@ class Comparer:
         parts: names of its parts.
         register: `compute` of the model that registers prints; None: the matcher's own.
         search: how a motion is looked for.
+        enhancer: makes ridges clear, where the matcher was trained so, and finds where they are.
         device: where the models are.
 
     Raises:
@@ -109,6 +110,7 @@ class Comparer:
         *,
         register: Compute | None = None,
         search: Search | None = None,
+        enhancer: Enhancer | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         missing = [name for name in NEEDED if name not in set(parts)]
@@ -120,6 +122,7 @@ class Comparer:
         self.task = "match_apart" if "local_transformer" in set(parts) else "match"
         self.compute, self.register, self.settings = compute, register or compute, settings
         self.enhance, self.search, self.device = settings.enhance, search or Search(threshold=LEAST_SURE), device
+        self.enhancer = enhancer or GaborEnhancer()
         self._last: tuple[Picture, Mask] | None = None
 
     def read(self, path: Path) -> Print:
@@ -146,8 +149,8 @@ class Comparer:
             scale = self.settings.period / ridge_distance(picture, mask)
             scale = min(scale, _LARGEST / max(picture.shape))
             scaled = _resized(picture, scale)
-        mask = ridge_mask(scaled)
-        clear = enhanced(scaled, mask) if self.enhance else None
+        mask = self.enhancer.mask(scaled)
+        clear = self.enhancer(scaled, mask) if self.enhance else None
         return Print(scaled, mask, clear, scale, name)
 
     def compare(self, first: Print, second: Print) -> Comparison:

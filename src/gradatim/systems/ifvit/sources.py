@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeInt, PositiveInt
 
 from gradatim.systems.ifvit.datasets.listing import PrintFile
-from gradatim.systems.ifvit.enhancement import enhanced
+from gradatim.systems.ifvit.enhancement import Enhancer, GaborEnhancer
 from gradatim.systems.ifvit.fingers import (
     Master,
     PrintStyle,
@@ -19,7 +19,7 @@ from gradatim.systems.ifvit.fingers import (
     make_impression,
     make_master,
 )
-from gradatim.systems.ifvit.overlap import Mask, ridge_mask
+from gradatim.systems.ifvit.overlap import Mask
 from gradatim.systems.ifvit.pairs import Pair
 from gradatim.systems.ifvit.prints import Fit, as_bytes, as_picture, fitted, read_print
 from gradatim.systems.ifvit.store import PrintStore
@@ -112,13 +112,23 @@ class DrawnPrints:
         first: number of the first finger.
         count: of fingers.
         memory: MiB that prints which were drawn may take.
+        enhancer: makes ridges clear.
     """
 
     notes: tuple[str, ...] = ()
     listed = None
 
-    def __init__(self, settings: FingersSettings, size: int, first: int, count: int, memory: int) -> None:
+    def __init__(
+        self,
+        settings: FingersSettings,
+        size: int,
+        first: int,
+        count: int,
+        memory: int,
+        enhancer: Enhancer | None = None,
+    ) -> None:
         self.settings, self.size, self.first, self.count = settings, size, first, count
+        self.enhancer = enhancer or GaborEnhancer()
         self.finger = np.repeat(np.arange(count), settings.impressions)
         self._store = PrintStore(len(self.finger), 3, size, memory)
 
@@ -200,6 +210,7 @@ class FilePrints:
         notes: what a user should know.
         alignments: motion from one print to another, (3, 3), by the names of both; those of prints that are not among
             the files do not matter. None where nothing is aligned.
+        enhancer: makes ridges clear, and finds where they are.
     """
 
     def __init__(
@@ -211,7 +222,9 @@ class FilePrints:
         memory: int,
         notes: tuple[str, ...] = (),
         alignments: Mapping[tuple[str, str], Matrix] | None = None,
+        enhancer: Enhancer | None = None,
     ) -> None:
+        self.enhancer = enhancer or GaborEnhancer()
         self.files, self.size, self.fit, self.notes = tuple(files), size, fit, notes
         self.fingers = tuple(dict.fromkeys(file.finger for file in files))
         numbers = {name: number for number, name in enumerate(self.fingers)}
@@ -243,8 +256,7 @@ class FilePrints:
         """(S, S), where the print has ridges."""
         kept = self._store.get(index, _MASK)
         if kept is None:
-            window = max(self.size // 10, 3) | 1
-            kept = ridge_mask(self.picture(index), window=window).astype(np.uint8)
+            kept = self.enhancer.mask(self.picture(index)).astype(np.uint8)
             self._store.put(index, _MASK, kept)
         return kept > 0
 
@@ -278,16 +290,18 @@ class FilePrints:
 def _kept_enhanced(store: PrintStore, index: int, source: DrawnPrints | FilePrints) -> Picture:
     kept = store.get(index, _ENHANCED)
     if kept is None:
-        kept = as_bytes(enhanced(source.picture(index), source.mask(index)))
+        kept = as_bytes(source.enhancer(source.picture(index), source.mask(index)))
         store.put(index, _ENHANCED, kept)
     return as_picture(kept)
 
 
-def drawn_prints(settings: FingersSettings, size: int, *, training: bool, memory: int) -> DrawnPrints:
+def drawn_prints(
+    settings: FingersSettings, size: int, *, training: bool, memory: int, enhancer: Enhancer | None = None
+) -> DrawnPrints:
     """The fingers of training, or those of validation."""
     first = 0 if training else _OF_VALIDATION
     count = settings.fingers if training else settings.validate_fingers
-    return DrawnPrints(settings, size, first, count, memory)
+    return DrawnPrints(settings, size, first, count, memory, enhancer)
 
 
 def _pose(skin: SkinMap) -> Matrix:

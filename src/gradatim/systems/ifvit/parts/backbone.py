@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from gradatim.vision.batch_norm import BatchNorm
+
 EPSILON = 1e-5
-KEPT = 0.99
 _BLOCKS = 6
 
 
@@ -28,47 +29,6 @@ def same_padding(size: tuple[int, int], kernel: int, stride: int) -> tuple[int, 
     return left, right, top, bottom
 
 
-class BatchNorm(nn.Module):
-    """Batch normalization whose running variance follows the biased variance of a batch.
-
-    PyTorch's own takes the unbiased one, which is larger by n / (n - 1) for n values a channel.
-
-    Args:
-        width: channels.
-        epsilon: added to the variance.
-    """
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, width: int, *, epsilon: float = EPSILON) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-        self.weight = nn.Parameter(torch.ones(width))
-        self.bias = nn.Parameter(torch.zeros(width))
-        self.register_buffer("running_mean", torch.zeros(width))
-        self.register_buffer("running_var", torch.ones(width))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, C, H, W) -> the same; in train mode the running statistics take in this batch."""
-        if not self.training:
-            return F.batch_norm(x, self.running_mean, self.running_var, self.weight, self.bias, eps=self.epsilon)
-        count = x.numel() // x.shape[1]
-        if count < 2:
-            # One value a channel has no variance: Flax normalizes it to zero, and torch refuses.
-            mean, var = x.detach().mean((0, 2, 3)), torch.zeros_like(self.running_var)
-            y = (x - x.mean((0, 2, 3), keepdim=True)) * self.weight[:, None, None] + self.bias[:, None, None]
-        else:
-            mean, var = torch.zeros_like(self.running_mean), torch.zeros_like(self.running_var)
-            # With a momentum of 1 the buffers become the batch's own mean and unbiased variance.
-            y = F.batch_norm(x, mean, var, self.weight, self.bias, training=True, momentum=1.0, eps=self.epsilon)
-            var = var * ((count - 1) / count)
-        with torch.no_grad():
-            self.running_mean.lerp_(mean, 1 - KEPT)
-            self.running_var.lerp_(var, 1 - KEPT)
-        return y
-
-
 class ConvNorm(nn.Module):
     """Convolution without bias, padded to ceil(side / stride), then batch normalization.
 
@@ -81,7 +41,7 @@ class ConvNorm(nn.Module):
     def __init__(self, inside: int, outside: int, kernel: int, stride: int = 1) -> None:
         super().__init__()
         self.conv = nn.Conv2d(inside, outside, kernel, stride, bias=False)
-        self.norm = BatchNorm(outside)
+        self.norm = BatchNorm(outside, epsilon=EPSILON)
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, inside, H, W) -> (B, outside, ceil(H / stride), ceil(W / stride))."""

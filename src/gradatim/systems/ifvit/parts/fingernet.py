@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradatim.errors import DataError
-from gradatim.systems.ifvit.parts.backbone import BatchNorm, start_convolutions
+from gradatim.systems.ifvit.parts.backbone import start_convolutions
 from gradatim.systems.ifvit.parts.gabor import CELL, DIRECTIONS, GaborBank
+from gradatim.vision.batch_norm import BatchNorm
 
 Semantics = Literal["keras", "flax"]
 _EPSILON: Mapping[Semantics, float] = {"keras": 1e-3, "flax": 1e-5}
