@@ -342,3 +342,14 @@ def test_real_prints_are_read_whatever_their_kind(data_root):
     assert all(one.dtype == np.float32 and 0 <= one.min() < 0.2 and 0.9 < one.max() <= 1 for one in prints)
     dataset = open_data(FingerprintSettings(root=data_root / "fingerprint", holdout=0.5), "train")
     assert draw(dataset, 0)["points"].shape == (512, 4)
+
+
+def test_a_validation_that_scores_pairs_has_imposters_or_says_why_not():
+    few = FingersSettings(fingers=2, validate_fingers=2, impressions=2)
+    dataset = open_data(MATCHER.model_copy(update={"drawn": few}), "validate")
+    assert [dataset.pair(index).genuine for index in range(len(dataset))] == [True, True, False]
+
+    alone = MATCHER.model_copy(update={"drawn": few.model_copy(update={"validate_fingers": 1})})
+    with pytest.raises(DataError, match="no pair of prints of two fingers, which error rates need"):
+        open_data(alone, "validate")
+    assert len(open_data(alone.model_copy(update={"imposters": 0.0}), "validate")) == 1

@@ -227,7 +227,11 @@ class PairDataset:
         bases = self._bases()
         most = len(bases) if settings.limit is None else max(round(settings.limit * (1 - settings.imposters)), 1)
         genuine = _spread(bases, most)
-        return genuine, imposter_count(len(genuine), settings.imposters) if self._has_imposters() else 0
+        if not settings.imposters or not self.has_imposters:
+            return genuine, 0
+        count = imposter_count(len(genuine), settings.imposters)
+        # Rates need both kinds, however few pairs a validation has.
+        return genuine, count if self.training else max(count, 1)
 
     def _bases(self) -> list[Pair]:
         """Genuine pairs; those of dense samples name a print twice where its partner is drawn, or is itself."""
@@ -237,7 +241,9 @@ class PairDataset:
             return genuine_pairs(self.source.finger)
         return [Pair(index, index, True) for index in range(len(self.source.finger))]
 
-    def _has_imposters(self) -> bool:
+    @property
+    def has_imposters(self) -> bool:
+        """Whether there are prints of two fingers to be paired."""
         return len(self._groups) > 1 if self.source.listed is None else bool(self._others)
 
     def _pair(self, index: int, random: np.random.Generator) -> Pair:
@@ -341,6 +347,11 @@ def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> Pair
     if not len(dataset):
         where = settings.alignments or settings.root
         raise DataError(f"{where}: split {split!r} has no pair of prints of one finger.")
+    if split == "validate" and settings.samples == "matcher" and settings.imposters and not dataset.has_imposters:
+        raise DataError(
+            f"{settings.root}: split {split!r} has no pair of prints of two fingers, which error rates need; raise "
+            "data.holdout, or say data.imposters=0 and validate by a loss."
+        )
     return dataset
 
 
