@@ -25,7 +25,7 @@ def model(**settings):
 
 
 def quick(*names):
-    """Changes that make stages short, on prints that are drawn."""
+    """Changes that make stages short, on fingers that are drawn."""
     own = (
         "data.root=fingers",
         f"data.drawn={DRAWN}",
@@ -72,3 +72,23 @@ def chain(folder, *changes, name="small"):
     document = override(read_plan_document(f"ifvit/{name}"), [model(), *quick(), *changes])
     run(document, folder)
     return folder
+
+
+def print_files(folder):
+    """What the recipes name: prints, LoFTR's file, and a run of dense registration in `runs/ifvit-1`."""
+    prints(folder / "prints", fingers=5, size=96)
+    (folder / "prints" / "Dbs" / "Db1_b").mkdir()
+    for path in sorted(folder.glob("prints/Dbs/Db1_a/[45]_*")):
+        path.rename(path.parents[1] / "Db1_b" / path.name)
+    loftr(folder / "outdoor_ds.ckpt")
+    document = override(read_plan_document("ifvit/small"), tiny_changes("ifvit/small"))
+    run(override(document, ["stages.dense.epochs=1"]), folder / "runs" / "ifvit-1", stages=["dense"])
+    return folder
+
+
+def tiny_changes(name):
+    """What makes a recipe tiny: few channels, and few fingers where they are drawn."""
+    stages = [stage["name"] for stage in read_plan_document(name).tree["stages"]]
+    short = ["batch_size=4", "schedule=constant", "data.points=32"]
+    short += [f"data.drawn={DRAWN}"] if name.endswith("/small") else []
+    return [model(), *(f"stages.{stage}.{change}" for stage in stages for change in short)]

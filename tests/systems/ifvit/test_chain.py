@@ -15,19 +15,18 @@ from gradatim.runs.progress import SnapshotWriter
 from gradatim.systems.ifvit.steps import see
 from gradatim.weights import header_of, part_digest, read_weights
 from systems.ifvit.foreign import loftr_file
-from tiny_ifvit import MODEL, STAGES, chain, loftr, model, parts, prints, quick
+from tiny_ifvit import MODEL, STAGES, chain, loftr, model, parts, quick
 
 TASKS = find_system("ifvit").read_tasks
 
 
 @pytest.fixture(scope="module")
 def place(tmp_path_factory):
-    """LoFTR's file, prints, and two runs: both stages in one plan, and each in a plan of its own; not to be changed."""
+    """LoFTR's file, and two runs: both stages in one plan, and each in a plan of its own; not to be changed."""
     folder = tmp_path_factory.mktemp("chain")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         loftr(folder / "outdoor_ds.ckpt", layers=3)
-        prints(folder / "prints", size=96)
         chain(folder / "whole", name="paper")
         run(override(read_plan_document("ifvit/dense"), [model(), *quick("dense")]), folder / "runs" / "ifvit-1")
         run(override(read_plan_document("ifvit/matcher"), [model(), *quick("matcher")]), folder / "runs" / "ifvit-2")
