@@ -3,6 +3,7 @@
 import typer
 
 from gradatim.cli import (
+    align,
     analyze,
     classify,
     convert,
@@ -52,6 +53,7 @@ for command in (
     fuse.fuse,
     classify.classify,
     detect.detect,
+    align.align,
     match.match,
     export.export,
 ):

@@ -37,7 +37,8 @@ def comparer(
     from gradatim.errors import WeightsError
     from gradatim.systems.ifvit.alignment import Search
     from gradatim.systems.ifvit.fingernet import FingerNetEnhancer, load_fingernet
-    from gradatim.systems.ifvit.predict import LEAST_SURE, Comparer
+    from gradatim.systems.ifvit.predict import Comparer
+    from gradatim.systems.ifvit.registration import LEAST_SURE, Registrar
 
     place = this_place(device)
     loaded = load_model(target, system="ifvit", settings=settings)
@@ -48,13 +49,13 @@ def comparer(
         if one is not None and one.system.name != "ifvit":
             raise WeightsError(f"{path}: is a model of {one.system.name}, not of ifvit")
     step = 10
-    angles = tuple(range(-int(turn // step) * step, int(turn) + 1, step))
+    search = Search(angles=tuple(range(-int(turn // step) * step, int(turn) + 1, step)), threshold=LEAST_SURE)
+    registering = (register or loaded).to(place.device)
     return Comparer(
         loaded.to(place.device).compute,
         loaded.settings,
         loaded.parts,
-        register=None if register is None else register.to(place.device).compute,
-        search=Search(angles=angles, threshold=LEAST_SURE),
+        registrar=Registrar(registering.compute, registering.settings.backbone, search=search, device=place.device),
         enhancer=None if fingernet is None else FingerNetEnhancer(load_fingernet(fingernet)),
         device=place.device,
     )

@@ -60,7 +60,8 @@ def verify_run(
 
     Args:
         folder: of the run.
-        metric: name; None takes the stage's own if higher is better, else the first of the system's of which it is.
+        metric: name; None takes the stage's own if it is a metric and no loss, else the first of the system's of which
+            higher is better.
         system: where it is not one that can be found by name.
         device: such as `cpu` or `cuda:0`.
 
@@ -157,7 +158,7 @@ def _metric(system: System, last: Stage, wanted: str | None) -> str:
         return wanted
     own = last.validation.metric if last.validation else None
     upward = [name for name, metric in system.metrics.items() if metric.higher_is_better]
-    if own in upward or not upward:
+    if own in system.metrics or not upward:
         return own or next(iter(system.metrics))
     made = {value for step in system.task_of(last).names for value in step.makes}
     fitting = [name for name in upward if set(system.read_metrics[name].names.needs) <= made | set(system.fields)]

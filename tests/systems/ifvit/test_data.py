@@ -344,12 +344,17 @@ def test_real_prints_are_read_whatever_their_kind(data_root):
     assert draw(dataset, 0)["points"].shape == (512, 4)
 
 
-def test_a_validation_that_scores_pairs_has_imposters_or_says_why_not():
+def test_validation_of_a_matcher_without_pairs_of_two_fingers_is_refused_before_anything_is_trained(tmp_path):
+    write_layout(tmp_path, "plain", fingers=4, impressions=2, size=64)
+    settings = FingerprintSettings(root=tmp_path, samples="matcher", size=64, roi=32, holdout=0.1)
+
+    with pytest.raises(DataError, match=r"all 1 pairs of validation are of one finger.*hold out more subjects"):
+        open_data(settings, "validate")
+    assert open_data(settings.model_copy(update={"holdout": 0.5}), "validate").imposters > 0
+    assert len(open_data(settings.model_copy(update={"samples": "dense"}), "validate")) > 0
+
+
+def test_a_validation_has_an_imposter_however_few_its_pairs_are():
     few = FingersSettings(fingers=2, validate_fingers=2, impressions=2)
     dataset = open_data(MATCHER.model_copy(update={"drawn": few}), "validate")
     assert [dataset.pair(index).genuine for index in range(len(dataset))] == [True, True, False]
-
-    alone = MATCHER.model_copy(update={"drawn": few.model_copy(update={"validate_fingers": 1})})
-    with pytest.raises(DataError, match="no pair of prints of two fingers, which error rates need"):
-        open_data(alone, "validate")
-    assert len(open_data(alone.model_copy(update={"imposters": 0.0}), "validate")) == 1

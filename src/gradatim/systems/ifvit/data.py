@@ -177,6 +177,11 @@ class PairDataset:
         """What a user should know about these prints, one sentence each."""
         return self.source.notes
 
+    @property
+    def imposters(self) -> int:
+        """How many pairs are of two fingers."""
+        return self._drawn + sum(not pair.genuine for pair in self._pairs)
+
     def __len__(self) -> int:
         return len(self._pairs) + self._drawn
 
@@ -227,7 +232,7 @@ class PairDataset:
         bases = self._bases()
         most = len(bases) if settings.limit is None else max(round(settings.limit * (1 - settings.imposters)), 1)
         genuine = _spread(bases, most)
-        if not settings.imposters or not self.has_imposters:
+        if not settings.imposters or not self._has_imposters():
             return genuine, 0
         count = imposter_count(len(genuine), settings.imposters)
         # Rates need both kinds, however few pairs a validation has.
@@ -241,9 +246,7 @@ class PairDataset:
             return genuine_pairs(self.source.finger)
         return [Pair(index, index, True) for index in range(len(self.source.finger))]
 
-    @property
-    def has_imposters(self) -> bool:
-        """Whether there are prints of two fingers to be paired."""
+    def _has_imposters(self) -> bool:
         return len(self._groups) > 1 if self.source.listed is None else bool(self._others)
 
     def _pair(self, index: int, random: np.random.Generator) -> Pair:
@@ -347,10 +350,10 @@ def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> Pair
     if not len(dataset):
         where = settings.alignments or settings.root
         raise DataError(f"{where}: split {split!r} has no pair of prints of one finger.")
-    if split == "validate" and settings.samples == "matcher" and settings.imposters and not dataset.has_imposters:
+    if split == "validate" and settings.samples == "matcher" and dataset.imposters == 0:
         raise DataError(
-            f"{settings.root}: split {split!r} has no pair of prints of two fingers, which error rates need; raise "
-            "data.holdout, or say data.imposters=0 and validate by a loss."
+            f"{settings.root}: all {len(dataset)} pairs of validation are of one finger, and a matcher is judged by "
+            f"those of two; hold out more subjects (holdout is {settings.holdout:g}), or set `imposters`."
         )
     return dataset
 

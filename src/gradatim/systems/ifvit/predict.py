@@ -4,7 +4,7 @@ The matcher sees both prints at once, so that an embedding belongs to a pair. Fo
 also embedded beside itself; what such templates find is compared pair by pair.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,30 +13,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
-from torch import Tensor
 
 from gradatim.errors import DataError, WeightsError
-from gradatim.systems.ifvit.alignment import Alignment, Search, align, settled
+from gradatim.systems.ifvit.alignment import Alignment
 from gradatim.systems.ifvit.enhancement import Enhancer, GaborEnhancer, ridge_distance
-from gradatim.systems.ifvit.geometry import cell_points, mutual_matches
 from gradatim.systems.ifvit.metric_losses import cosine, fused_score
 from gradatim.systems.ifvit.model import IFViTSettings
 from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch, ridge_mask
 from gradatim.systems.ifvit.pairing import Laid, lay
 from gradatim.systems.ifvit.prints import background, fitted, read_print
-from gradatim.systems.ifvit.warping import Matrix, Picture, Points, inverse, moved, warped
+from gradatim.systems.ifvit.registration import Compute, Registrar, as_batch
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, warped
 
-Compute = Callable[[str, Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
-"""(task, sample with a batch axis, wanted values) -> values: the `compute` of a loaded model, without gradients."""
 NEEDED = ("backbone", "transformer", "embedding")
 _STEP = 16
-_LEAST_COVERED = 0.5
-"""Share of a cell that a print covers, so that it can be matched."""
 _LARGEST = 1024
-_CELLS = {"resnet18": 16, "loftr_fpn": 8}
-"""Pixels of a cell by backbone."""
-LEAST_SURE = 1e-3
-"""Probability of a match; cells without ridges have 0."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +84,7 @@ class Comparer:
         compute: of the matcher.
         settings: of its model.
         parts: names of its parts.
-        register: `compute` of the model that registers prints; None: the matcher's own.
-        search: how a motion is looked for.
+        registrar: registers prints; None: the matcher's own model does.
         enhancer: makes ridges clear, where the matcher was trained so, and finds where they are.
         device: where the models are.
 
@@ -108,8 +98,7 @@ class Comparer:
         settings: IFViTSettings,
         parts: Iterable[str],
         *,
-        register: Compute | None = None,
-        search: Search | None = None,
+        registrar: Registrar | None = None,
         enhancer: Enhancer | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -120,10 +109,9 @@ class Comparer:
                 "match them; carry on with task `match`"
             )
         self.task = "match_apart" if "local_transformer" in set(parts) else "match"
-        self.compute, self.register, self.settings = compute, register or compute, settings
-        self.enhance, self.search, self.device = settings.enhance, search or Search(threshold=LEAST_SURE), device
+        self.compute, self.settings, self.device = compute, settings, device
+        self.registrar = registrar or Registrar(compute, settings.backbone, device=device)
         self.enhancer = enhancer or GaborEnhancer()
-        self._last: tuple[Picture, Mask] | None = None
 
     def read(self, path: Path) -> Print:
         """A print from a file, at the scale that the model knows.
@@ -150,34 +138,28 @@ class Comparer:
             scale = min(scale, _LARGEST / max(picture.shape))
             scaled = _resized(picture, scale)
         mask = self.enhancer.mask(scaled)
-        clear = self.enhancer(scaled, mask) if self.enhance else None
+        clear = self.enhancer(scaled, mask) if self.settings.enhance else None
         return Print(scaled, mask, clear, scale, name)
 
     def compare(self, first: Print, second: Print) -> Comparison:
         """Register the first print on the second, and score both."""
         first, second = on_one_square(first, second)
-        found = align(first.picture, second.picture, self._probability, self.search)
-        matrix, likeness = settled(
-            first.picture,
-            second.picture,
-            (first.mask, second.mask),
-            np.eye(3) if found is None else found.matrix,
-            reach=1.5 * _CELLS[self.settings.backbone],
-        )
+        found = self.registrar.register(first.picture, second.picture, (first.mask, second.mask))
+        matrix = found.matrix
         lying = warped(first.mask.astype(np.float32), matrix) > 0.5
         both = overlap(lying, second.mask)
         clear = None if first.clear is None or second.clear is None else (first.clear, second.clear)
         laid = lay(first.picture, second.picture, matrix, both, self.settings.roi_size, clear)
         whole, region, score = self.scores(laid)
-        points, confidence = self._correspondences(first, second, matrix)
+        points, confidence = self.registrar.correspondences(first.picture, second.picture, matrix)
         share = float(both.sum() / max(second.mask.sum(), 1))
         return Comparison(
             whole=whole,
             region=region,
             score=score,
-            alignment=found,
+            alignment=found.alignment,
             matrix=matrix,
-            likeness=likeness,
+            likeness=found.likeness,
             points=points,
             confidence=confidence,
             overlap=share,
@@ -186,10 +168,10 @@ class Comparer:
     def scores(self, laid: Laid) -> tuple[float, float, float]:
         """Cosines of whole prints and of regions, and the fused score."""
         sample = {
-            "image1": self._tensor(laid.whole1),
-            "image2": self._tensor(laid.whole2),
-            "roi1": self._tensor(laid.region1),
-            "roi2": self._tensor(laid.region2),
+            "image1": as_batch(laid.whole1, self.device),
+            "image2": as_batch(laid.whole2, self.device),
+            "roi1": as_batch(laid.region1, self.device),
+            "roi2": as_batch(laid.region2, self.device),
         }
         want = ("embedding1", "embedding2", "roi_embedding1", "roi_embedding2")
         values = self.compute(self.task, sample, want)
@@ -200,49 +182,17 @@ class Comparer:
     def template(self, print_: Print) -> NDArray[np.float32]:
         """A print beside itself as one vector of length 1, (D,): for a quick search, before pairs are compared."""
         inside = print_.clear if print_.clear is not None else print_.picture
-        image = self._tensor(_padded(inside * print_.mask, _side(print_), 0.0))
-        region = self._tensor(
-            patch(print_.picture, center_of(print_.mask), self.settings.roi_size, fill=background(print_.picture))
-        )
+        image = as_batch(_padded(inside * print_.mask, _side(print_), 0.0), self.device)
+        ground = background(print_.picture)
+        region = as_batch(
+            patch(print_.picture, center_of(print_.mask), self.settings.roi_size, fill=ground), self.device
+        )  # fmt: skip
         sample = {"image1": image, "image2": image, "roi1": region, "roi2": region}
         values = self.compute(self.task, sample, ("embedding1", "roi_embedding1"))
         # Roots of the fused score's weights, so that the product of two templates is the fused score of their parts.
         both = torch.cat([0.6**0.5 * values["embedding1"], 0.4**0.5 * values["roi_embedding1"]], dim=1)
         result: NDArray[np.float32] = both[0].float().cpu().numpy()
         return result
-
-    def _tensor(self, picture: Picture) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(picture, np.float32))[None, None].to(self.device)
-
-    def _probability(self, first: Picture, second: Picture) -> NDArray[np.float32]:
-        """(cells of the first, cells of the second); cells that show no ridges match nothing."""
-        values = self.register(
-            "dense", {"image1": self._tensor(first), "image2": self._tensor(second)}, ("probability", "features1")
-        )
-        result: NDArray[np.float32] = values["probability"][0].float().cpu().numpy().copy()
-        grid = tuple(values["features1"].shape[2:])
-        result[~_covered(ridge_mask(first), grid), :] = 0
-        result[:, ~_covered(self._mask_of(second), grid)] = 0
-        return result
-
-    def _mask_of(self, picture: Picture) -> Mask:
-        """The mask of a picture that is asked for again and again: the second, while turns of the first are tried."""
-        if self._last is None or self._last[0] is not picture:
-            self._last = (picture, ridge_mask(picture))
-        return self._last[1]
-
-    def _correspondences(self, first: Print, second: Print, matrix: Matrix) -> tuple[Points, NDArray[np.float64]]:
-        """Cells of both prints, one on the other, that choose one another, the surest first."""
-        fill = background(first.picture)
-        probability = self._probability(warped(first.picture, matrix, fill=fill), second.picture)
-        cells = mutual_matches(probability, threshold=self.search.threshold)
-        side = round(len(probability) ** 0.5)
-        places = [cell_points(cells[:, at], (side, side), second.picture.shape) for at in (0, 1)]
-        sure = probability[cells[:, 0], cells[:, 1]].astype(np.float64)
-        near = np.linalg.norm(places[0] - places[1], axis=1) <= 1.5 * second.picture.shape[0] / side
-        order = np.flatnonzero(near)[np.argsort(-sure[near], kind="stable")]
-        back = moved(places[0][order], inverse(matrix))
-        return np.concatenate([back, places[1][order]], axis=1), sure[order]
 
 
 def _resized(picture: Picture, scale: float) -> Picture:
@@ -278,15 +228,6 @@ def on_one_square(first: Print, second: Print) -> tuple[Print, Print]:
         )  # fmt: skip
 
     return put(first), put(second)
-
-
-def _covered(mask: Mask, grid: Sequence[int]) -> NDArray[np.bool_]:
-    """Cells that a print covers by half, (cells,)."""
-    rows, columns = grid
-    shares = torch.nn.functional.adaptive_avg_pool2d(
-        torch.from_numpy(mask.astype(np.float32))[None, None], (rows, columns)
-    )
-    return (shares.flatten() >= _LEAST_COVERED).numpy()
 
 
 @dataclass(frozen=True)
