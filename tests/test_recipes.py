@@ -9,12 +9,15 @@ from gradatim.plan import override
 from systems.bombkd.trees import TREES
 from tiny import MODEL, authors_files, scenes, sets
 from tiny_bombkd import tiny_changes
+from tiny_ifvit import print_files
+from tiny_ifvit import tiny_changes as print_changes
 from tiny_multigriddet import detector_files
 from tiny_multigriddet import tiny_changes as detector_changes
 
 RECIPES = [f"{name}/{recipe}" for name in system_names() for recipe in find_system(name).recipes]
 MODES = [name for name in RECIPES if name.startswith("maefuse/train_")]
 BOXES = [name for name in RECIPES if name.startswith("multigriddet/")]
+PRINTS = [name for name in RECIPES if name.startswith("ifvit/")]
 VIDEO = [name for name in RECIPES if name.startswith("bombkd/")]
 DATA = {"UCF101": "ucf101", "breakfast": "breakfast", "UCF-Crime": "ucf-crime"}
 """Folder that the video recipes name -> data set."""
@@ -29,6 +32,7 @@ def place(tmp_path_factory):
     for name, dataset in DATA.items():
         TREES[dataset](folder / "data" / name)
     detector_files(folder)
+    print_files(folder)
     return folder
 
 
@@ -36,6 +40,8 @@ def changes(name):
     """What makes a recipe tiny."""
     if name in BOXES:
         return detector_changes(name)
+    if name in PRINTS:
+        return print_changes(name)
     return tiny_changes(name) if name in VIDEO else picture_changes(name)
 
 
@@ -47,12 +53,13 @@ def picture_changes(name):
 
 
 def test_the_recipes_that_there_are():
-    assert len(RECIPES) == 22
+    assert len(RECIPES) == 26
     assert len(MODES) == 9
     assert {name for name in RECIPES if name not in MODES} == {
         "maefuse/demo", "maefuse/small", "maefuse/paper", "bombkd/motion", "bombkd/converters", "bombkd/fusion",
         "bombkd/paper", "bombkd/vad", "bombkd/probe", "multigriddet/finetune", "multigriddet/from_backbone",
-        "multigriddet/shapes", "multigriddet/coco128-small",
+        "multigriddet/shapes", "multigriddet/coco128-small", "ifvit/dense", "ifvit/matcher", "ifvit/paper",
+        "ifvit/small",
     }  # fmt: skip
 
 
@@ -82,7 +89,7 @@ def test_a_recipe_runs_one_batch_through_every_stage(name, place, monkeypatch):
     for record in result.stages.values():
         assert record["steps"] == 1
         assert record["trained_arrays_moved"] > 0
-    assert not list(place.glob("runs"))
+    assert [path.name for path in place.glob("runs/*")] == ["ifvit-1"]
 
 
 def test_the_command_line_runs_a_recipe_in_the_same_way(place, monkeypatch):

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from gradatim.data.dataset import Dataset
 from gradatim.errors import SystemDefinitionError, problems, unknown
 from gradatim.plan.graph import kept_values
-from gradatim.plan.plan import Plan
+from gradatim.plan.plan import Plan, merged
 from gradatim.plan.stage import Stage
 from gradatim.plan.vocabulary import Rule, Vocabulary
 from gradatim.task import MASK, Call, Task, read_call, read_tasks
@@ -121,15 +121,19 @@ class System:
             raise SystemDefinitionError(f"system {self.name!r}: {error}") from error
 
     def filled(self, plan: Plan) -> Plan:
-        """A plan whose shared data hold what follows from its model; as it is where its model is wrong."""
+        """A plan whose stages have data with what follows from its model; as it is where either is wrong."""
         if self.data.defaults is None:
             return plan
+        shared = plan.defaults.data
         try:
             model = self.settings.model_validate(dict(plan.model))
-            data = self.data.defaults(model, plan.defaults.data)
+            stages = tuple(
+                stage.model_copy(update={"data": self.data.defaults(model, merged(shared, stage.data))})
+                for stage in plan.stages
+            )
         except (ValidationError, TypeError, AttributeError):
             return plan
-        return plan.model_copy(update={"defaults": plan.defaults.model_copy(update={"data": data})})
+        return plan.model_copy(update={"stages": stages})
 
     def offered(self, stage: Stage) -> tuple[str, ...]:
         """Fields that the samples of a stage's data hold."""

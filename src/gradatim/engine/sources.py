@@ -157,8 +157,7 @@ def check_sources(stages: Sequence[Stage], builder: Builder, *, download: bool =
             try:
                 weights = read_weights(_located(path, group, download=download))
                 wishes = [_wish(part, source, _inside(part, builder.outline)) for part, source in group.items()]
-                table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
-                _check_settings(weights, table, group, builder)
+                _fitting(weights, wishes, group, builder)
             except (WeightsError, RunError) as error:
                 wrong.append(f"stage {stage.name!r}: {error}")
     return list(dict.fromkeys(wrong))
@@ -243,8 +242,7 @@ def _load_file(
     weights = read_weights(path)
     modules = {name: _inside(name, builder.fresh if whole is None else lambda root: whole) for name in group}
     wishes = [_wish(part, source, modules[part]) for part, source in group.items()]
-    table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
-    _check_settings(weights, table, group, builder)
+    table = _fitting(weights, wishes, group, builder)
     done = transfer(weights, wishes, layout=table)
     told = header_of(weights).get("lineage", {})
     digest = file_digest(path)
@@ -269,24 +267,35 @@ def _detail(source: Any) -> dict[str, Any]:
     return {}
 
 
-def _check_settings(weights: Weights, table: Layout, group: Mapping[str, Any], builder: Builder) -> None:
-    """Refuse weights whose meaning depends on a setting that the plan's model has otherwise."""
+def _fitting(weights: Weights, wishes: Sequence[Wish], group: Mapping[str, Any], builder: Builder) -> Layout:
+    """The table by which a file feeds parts.
+
+    Raises:
+        WeightsError: the file does not fit, or its weights mean nothing under a setting of the plan's model. What the
+            file itself tells comes first, since it says why arrays are missing.
+    """
     recorded = header_of(weights).get("model", {})
+    roots = [(part.partition(".")[0], source) for part, source in group.items()]
+    files = {(part, source.part or part): None for part, source in roots}
+    for part, file_part in files:
+        kept = {name: (recorded[name],) for name in builder.system.fixed.get(part, ()) if name in recorded}
+        _check_settings(weights, file_part, kept, builder)
+    table, _ = accounts(weights, wishes, layout=_layout(group), layouts=builder.system.layouts)
+    for _, file_part in files:
+        _check_settings(weights, file_part, table.requires.get(file_part, {}), builder)
+    return table
+
+
+def _check_settings(weights: Weights, file_part: str, demands: Mapping[str, Sequence[Any]], builder: Builder) -> None:
+    """Refuse weights whose meaning depends on a setting that the plan's model has otherwise."""
     ours = builder.settings.model_dump(mode="json")
-    for part, source in group.items():
-        part = part.partition(".")[0]
-        file_part = source.part or part
-        demands = dict(table.requires.get(file_part, {}))
-        for name in builder.system.fixed.get(part, ()):
-            if name in recorded:
-                demands[name] = (recorded[name],)
-        for name, values in demands.items():
-            if ours.get(name) not in values and name not in builder.allow:
-                raise WeightsError(
-                    f"{weights.path}: part {file_part!r} was trained with {name} {' or '.join(map(repr, values))}, "
-                    f"the plan's model has {ours.get(name)!r}; set `model: {{{name}: {values[0]}}}`, or say "
-                    f"`allow: [{name}]` to go on training it with {ours.get(name)!r}"
-                )
+    for name, values in demands.items():
+        if ours.get(name) not in values and name not in builder.allow:
+            raise WeightsError(
+                f"{weights.path}: part {file_part!r} was trained with {name} {' or '.join(map(repr, values))}, "
+                f"the plan's model has {ours.get(name)!r}; set `model: {{{name}: {values[0]}}}`, or say "
+                f"`allow: [{name}]` to go on training it with {ours.get(name)!r}"
+            )
 
 
 def described(source: Source | None) -> str:

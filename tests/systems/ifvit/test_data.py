@@ -352,3 +352,9 @@ def test_validation_of_a_matcher_without_pairs_of_two_fingers_is_refused_before_
         open_data(settings, "validate")
     assert open_data(settings.model_copy(update={"holdout": 0.5}), "validate").imposters > 0
     assert len(open_data(settings.model_copy(update={"samples": "dense"}), "validate")) > 0
+
+
+def test_a_validation_has_an_imposter_however_few_its_pairs_are():
+    few = FingersSettings(fingers=2, validate_fingers=2, impressions=2)
+    dataset = open_data(MATCHER.model_copy(update={"drawn": few}), "validate")
+    assert [dataset.pair(index).genuine for index in range(len(dataset))] == [True, True, False]

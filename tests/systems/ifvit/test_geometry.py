@@ -185,7 +185,8 @@ def test_the_mask_is_the_largest_area_with_edges():
     mask = ridge_mask(picture, window=9)
     assert mask[15:45, 15:45].all()
     assert not mask[65:, 65:].any()
-    assert not ridge_mask(np.ones((40, 40), np.float32)).any()
+    for value in (0, 0.2, 128 / 255, 1, 200):
+        assert not ridge_mask(np.full((40, 40), value, np.float32)).any()
 
 
 def test_areas_touch_at_corners_and_wind_around():

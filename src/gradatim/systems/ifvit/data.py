@@ -232,7 +232,11 @@ class PairDataset:
         bases = self._bases()
         most = len(bases) if settings.limit is None else max(round(settings.limit * (1 - settings.imposters)), 1)
         genuine = _spread(bases, most)
-        return genuine, imposter_count(len(genuine), settings.imposters) if self._has_imposters() else 0
+        if not settings.imposters or not self._has_imposters():
+            return genuine, 0
+        count = imposter_count(len(genuine), settings.imposters)
+        # Rates need both kinds, however few pairs a validation has.
+        return genuine, count if self.training else max(count, 1)
 
     def _bases(self) -> list[Pair]:
         """Genuine pairs; those of dense samples name a print twice where its partner is drawn, or is itself."""

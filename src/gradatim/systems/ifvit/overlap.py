@@ -8,6 +8,7 @@ from torch.nn import functional
 from gradatim.systems.ifvit.warping import Picture
 
 Mask = NDArray[np.bool_]
+_ROUNDING = 1e-5
 
 
 def ridge_mask(picture: Picture, *, window: int = 25, ratio: float = 0.15) -> Mask:
@@ -27,7 +28,8 @@ def ridge_mask(picture: Picture, *, window: int = 25, ratio: float = 0.15) -> Ma
     """
     strength = _box(_edges(torch.from_numpy(np.ascontiguousarray(picture, np.float32))), window)
     peak = float(strength.max())
-    if peak <= 0:
+    # Sums of equal values differ in their last digits.
+    if peak <= _ROUNDING * float(np.abs(picture).max()):
         return np.zeros(picture.shape, bool)
     return largest_area(_closed(strength >= ratio * peak).numpy())
 
