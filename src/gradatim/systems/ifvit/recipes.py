@@ -63,7 +63,7 @@ def paper() -> Plan:
     return Plan(system="ifvit", model=_MODEL, stages=(_dense_stage(), _matcher_stage({"stage": "dense"})))
 
 
-_FINGERS = 240
+_FINGERS = 480
 _SMALL = {
     "classes": _FINGERS, "widths": [16, 32, 64], "width": 64, "heads": 4, "layers": 2, "embedding": 64,
     "dense_size": 128, "match_size": 128, "roi_size": 64, "period": 6.7,
@@ -85,10 +85,10 @@ def small() -> Plan:
                 losses={"dense": 1.0},
                 lr=2e-3,
                 schedule={"one_cycle": {}},
-                epochs=8,
+                epochs=5,
                 batch_size=16,
                 data={"samples": "dense", "points": 256, "imposters": 0.0, "drawn": _DRAWN},
-                validation={"metric": "dense_error", "every": 4, "keep": "last"},
+                validation={"metric": "dense_error", "every": 5, "keep": "last"},
                 **_ADAMW,
             ),
             Stage(
@@ -99,10 +99,10 @@ def small() -> Plan:
                 losses=_LOSSES,
                 lr=1e-3,
                 schedule={"one_cycle": {}},
-                epochs=5,
+                epochs=4,
                 batch_size=16,
-                data={"samples": "matcher", "points": 64, "imposters": 0.5, "drawn": _DRAWN},
-                validation={"metric": "eer", "every": 5, "keep": "last"},
+                data={"samples": "matcher", "points": 64, "imposters": 0.5, "misplaced": 0.01, "drawn": _DRAWN},
+                validation={"metric": "eer", "every": 4, "keep": "last"},
                 **_ADAMW,
             ),
         ),
