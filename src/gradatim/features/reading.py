@@ -3,8 +3,9 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from queue import SimpleQueue
+from threading import Thread
+from typing import Generic, TypeVar, cast
 
 import numpy as np
 
@@ -80,15 +81,53 @@ def gathered_ahead(gathers: Iterator[Callable[[], T]], threads: int) -> Iterator
         for gather in gathers:
             yield gather()
         return
-    waiting: deque[Future[T]] = deque()
-    with ThreadPoolExecutor(threads, "gather") as pool:
-        try:
-            for gather in gathers:
-                waiting.append(pool.submit(gather))
-                if len(waiting) > under_way(threads):
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            # The memory that is written into goes back to its owner only when nobody writes any more.
-            pool.shutdown(cancel_futures=True)
+    hands: list[_Hand[T]] = [_Hand() for _ in range(threads)]
+    waiting: deque[_Hand[T]] = deque()
+    try:
+        for number, gather in enumerate(gathers):
+            hand = hands[number % threads]
+            hand.give(gather)
+            waiting.append(hand)
+            if len(waiting) > under_way(threads):
+                yield waiting.popleft().take()
+        while waiting:
+            yield waiting.popleft().take()
+    finally:
+        # The memory that is written into goes back to its owner only when nobody writes any more.
+        for hand in hands:
+            hand.stop()
+
+
+class _Hand(Generic[T]):
+    """A thread that makes results in order: a pool's futures cost a tenth of the time of a batch."""
+
+    def __init__(self) -> None:
+        self._jobs: SimpleQueue[Callable[[], T] | None] = SimpleQueue()
+        self._results: SimpleQueue[tuple[T, None] | tuple[None, BaseException]] = SimpleQueue()
+        self._stopped = False
+        self._thread = Thread(target=self._work, name="gather", daemon=True)
+        self._thread.start()
+
+    def give(self, job: Callable[[], T]) -> None:
+        """Begin a result."""
+        self._jobs.put(job)
+
+    def take(self) -> T:
+        """The oldest result that was not taken; what its job raised is raised here."""
+        result, error = self._results.get()
+        if error is not None:
+            raise error
+        return cast(T, result)
+
+    def stop(self) -> None:
+        """End the thread, after what it is at; jobs that it has not begun are left."""
+        self._stopped = True
+        self._jobs.put(None)
+        self._thread.join()
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._stopped:
+            try:
+                self._results.put((job(), None))
+            except BaseException as error:
+                self._results.put((None, error))

@@ -162,8 +162,19 @@ def test_a_miss_is_told_in_cells_over_the_points_that_count():
     points, mask = identity(2), torch.tensor([[True, False]])
     assert misses(moved(2, 1), *features(), points).tolist() == pytest.approx([math.sqrt(5)] * 2)
     assert misses(moved(2, 1), *features(), points, mask).shape == (1,)
-    assert near_of([misses(moved(1, 1), *features(), points)]) == 100
     assert near_of([misses(moved(2, 0), *features(), points)]) == 0
+
+
+def test_neighbors_of_the_best_cell_refine_a_match_and_points_off_a_cells_middle_move_it():
+    half = (moved(0, 0) + moved(0, 1)) / 2
+    aside, outside = identity(2).clone(), identity(2).clone()
+    aside[..., 2] += SIDE / GRID / 2
+    outside[..., (0, 2)] += SIDE / GRID / 4
+
+    assert misses(half, *features(), aside).tolist() == pytest.approx([0, 0])
+    assert misses(half, *features(), identity(2)).tolist() == pytest.approx([0.5, 0.5])
+    assert misses(moved(0, 0), *features(), outside).tolist() == pytest.approx([0, 0])
+    assert near_of([misses(half, *features(), identity(2))]) == 100
 
 
 def test_the_equal_error_of_validation_is_over_all_batches():

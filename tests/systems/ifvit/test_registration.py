@@ -1,0 +1,75 @@
+"""Prints registered by dense matching, and the pairs of a data set."""
+
+import numpy as np
+import pytest
+
+from gradatim.systems.ifvit.alignment import settled
+from gradatim.systems.ifvit.registration import Registrar, aligned_pairs, pairs_to_align
+from gradatim.systems.ifvit.sources import FingersSettings, drawn_prints
+from gradatim.systems.ifvit.warping import inverse, motion, moved, warped
+from tiny_ifvit import parts, settings
+
+
+@pytest.fixture(scope="module")
+def source():
+    return drawn_prints(FingersSettings(fingers=3, impressions=3), 64, training=True, memory=64)
+
+
+def test_pairs_are_all_of_one_finger_and_a_share_of_two(source):
+    pairs = pairs_to_align(source, imposters=0.5)
+
+    genuine = [pair for pair in pairs if pair.genuine]
+    assert len(genuine) == 9
+    assert 0 < len(pairs) - len(genuine) <= 9
+    assert len(set(pairs)) == len(pairs)
+    assert pairs == pairs_to_align(source, imposters=0.5)
+    assert pairs_to_align(source, imposters=0.0) == genuine
+
+
+@pytest.mark.parametrize("wrong", [(3, -4, 2.0), (-6, 5, -3.0), (0, 0, 0.0)], ids=str)
+def test_a_rough_motion_settles_on_the_ridges(source, wrong):
+    x, y, degrees = wrong
+    first, mask, middle = source.picture(0), source.mask(0), (31.5, 31.5)
+    true = motion(middle, degrees=8.0, shift=(4, -3))
+    second, other = warped(first, true, fill=0.9), warped(mask.astype(np.float32), true) > 0.5
+    rough = motion(middle, degrees=degrees, shift=(x, y)) @ true
+
+    found, likeness = settled(first, second, (mask, other), rough, reach=12)
+
+    places = np.stack([axis[mask] for axis in np.meshgrid(np.arange(64.0), np.arange(64.0))], axis=-1)
+    off = np.linalg.norm(moved(places, found) - moved(places, true), axis=1)
+    assert off.mean() < 1.5
+    assert likeness > 0.7
+
+
+def test_prints_of_two_fingers_are_less_alike_wherever_they_lie(source):
+    masks = source.mask(0), source.mask(3)
+    _, own = settled(source.picture(0), source.picture(0), (masks[0], masks[0]), np.eye(3), reach=6)
+    _, other = settled(source.picture(0), source.picture(3), masks, np.eye(3), reach=6)
+
+    assert own > 0.99
+    assert other < 0.5
+
+
+def test_motions_are_named_by_both_prints_and_pairs_without_one_are_left_out(source):
+    built, task = parts("backbone", "transformer"), {}
+
+    def compute(name, sample, want):
+        from gradatim.systems.ifvit import SYSTEM
+
+        task["name"] = name
+        for part in built.values():
+            part.eval().requires_grad_(False)
+        return SYSTEM.read_tasks[name].compute(built, sample, want=want)
+
+    seen = []
+    pairs = pairs_to_align(source, imposters=0.0)[:3]
+    found = aligned_pairs(
+        Registrar(compute, settings().backbone), source, pairs, lambda done, of: seen.append((done, of))
+    )
+
+    assert task == {"name": "dense"}
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    names = {(source.name(pair.first), source.name(pair.second)) for pair in pairs}
+    assert set(found) <= names
+    assert all(np.allclose(inverse(matrix) @ matrix, np.eye(3), atol=1e-6) for matrix in found.values())
