@@ -10,8 +10,9 @@ from commandline import gradatim, worked
 from gradatim.cli.matching import CALIBRATION
 from gradatim.data.image import image_size, write_image
 from gradatim.systems.ifvit.alignment_file import read_alignments
+from gradatim.systems.ifvit.data import FingerprintSettings, open_data
 from systems.ifvit.foreign import dump, matcher_file, tree_of
-from tiny_ifvit import MODEL
+from tiny_ifvit import MODEL, held_out, prints
 
 FOLDER = "prints/Dbs/Db1_a"
 ONE, AGAIN, OTHER = (f"{FOLDER}/{name}.tif" for name in ("1_1", "1_2", "2_1"))
@@ -199,3 +200,17 @@ def test_pairs_of_a_data_set_are_registered_and_read_back_for_the_matcher(place,
     assert 1 <= told["imposters"] <= 3
     assert told["aligned"] == len(found) <= told["pairs"] == told["genuine"] + told["imposters"]
     assert all(matrix.shape == (3, 3) for matrix in found.values())
+
+
+def test_prints_that_a_data_set_holds_out_are_registered_too_and_never_with_those_of_training(place, tmp_path):
+    root = held_out(prints(tmp_path / "prints", fingers=5, size=64), "45")
+    data = {"root": root, "layout": "fvc2002", "alignments": tmp_path / "motions.json"}
+
+    own = ["--set", f"data.root={root}", "--set", "data.layout=fvc2002", "-o", data["alignments"]]
+    worked("align", RUN, *own)
+
+    pairs = read_alignments(data["alignments"], 64)
+    held = {name: ("db1_004" in name) or ("db1_005" in name) for pair in pairs for name in pair}
+    assert all(held[first] == held[second] for first, second in pairs)
+    settings = FingerprintSettings(samples="matcher", size=64, roi=32, **data)
+    assert [len(open_data(settings, split)) > 0 for split in ("train", "validate")] == [True, True]
