@@ -99,6 +99,13 @@ def test_turns_are_searched_as_far_as_is_said(place):
     assert abs(found[20] or 0) <= 25
 
 
+def test_prints_that_are_aligned_are_compared_as_they_lie(place):
+    told = worked("match", RUN, ONE, ONE, "--no-alignment", "--json").json
+
+    assert (told["turn"], told["inliers"], told["overlap"]) == (None, 0, 1)
+    assert "compared as they lie\n" in worked("match", RUN, ONE, AGAIN, "--no-alignment").out
+
+
 @pytest.mark.parametrize("target", ["matcher/model.safetensors", "matcher/02-matcher/weights.safetensors"])
 def test_a_file_of_ours_matches_as_its_run_does_but_for_who_registers(target, place):
     own = worked("match", target, ONE, AGAIN, "--dense", "matcher/01-dense/weights.safetensors", "--json").json

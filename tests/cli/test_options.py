@@ -26,7 +26,7 @@ INVENTORY = {
     "fuse": "batch_size device infrared json mode model settings out overlap visible",
     "inspect": "arrays file json system",
     "lineage": "file json",
-    "match": "dense device far fingernet gallery json model out prints settings threshold top turn",
+    "match": "dense device far fingernet gallery json model no_alignment out prints settings threshold top turn",
     "plan": "allow explain json plan runs set",
     "report": "out run",
     "run": "allow device json once out plan quiet set stages",
