@@ -82,10 +82,12 @@ def chain(folder, *changes, name="small"):
     return folder
 
 
-def print_files(folder):
+def print_files(folder, *, run_dense=True):
     """What the recipes name: prints, LoFTR's file, and a run of dense registration in `runs/ifvit-1`."""
     held_out(prints(folder / "prints", fingers=5, size=96), "45")
     loftr(folder / "outdoor_ds.ckpt")
+    if not run_dense:
+        return folder
     document = override(read_plan_document("ifvit/small"), tiny_changes("ifvit/small"))
     run(override(document, ["stages.dense.epochs=1"]), folder / "runs" / "ifvit-1", stages=["dense"])
     return folder
