@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 import pytest
 import typer
+from PIL import Image
 from pydantic import BaseModel
 
 from commandline import all_commands, gradatim
@@ -23,12 +24,14 @@ from gradatim.cli.app import app
 from gradatim.engine.build import converted_options, outline_part, settings_of
 from gradatim.engine.run import checked_plan
 from gradatim.find import read_plan_document
-from gradatim.plan import Document, Plan, override, parse
+from gradatim.plan import Document, Plan, Stage, override, parse
 from gradatim.systems.bombkd.names import PUBLISHED
 from gradatim.systems.maefuse.recipes import MODES
 from systems.bombkd.trees import TREES
 from tiny import HEADS, SIZES, authors_files, finished_run, sets
 from tiny_bombkd import authors_converters, tiny_changes, trained_on_clips
+from tiny_ifvit import chain, print_files
+from tiny_ifvit import tiny_changes as tiny_prints
 from tiny_multigriddet import detector_files, finished_detector
 from tiny_multigriddet import tiny_changes as tiny_detector
 
@@ -42,10 +45,11 @@ MINIMUM = {
     "docs/runs.md": {"python": 1, "bash": 4},
     "docs/tutorial.md": {"python": 5, "yaml": 1},
     "src/gradatim/systems/bombkd/README.md": {"yaml": 4, "bash": 4},
+    "src/gradatim/systems/ifvit/README.md": {"python": 1, "yaml": 1, "bash": 2},
     "src/gradatim/systems/maefuse/README.md": {"yaml": 1, "bash": 3},
     "src/gradatim/systems/multigriddet/README.md": {"bash": 1},
 }
-COMMANDS = 55
+COMMANDS = 66
 
 
 class Block(NamedTuple):
@@ -186,12 +190,21 @@ def place(tmp_path_factory):
         trained_on_clips(folder)
         detector_files(folder)
         finished_detector(folder)
+        finished_matcher(folder)
     authors_files(folder)
     authors_converters(folder / "converters_ep10.pt")
     TREES["ucf101"](folder / "videos" / "UCF101")
     (folder / "data").symlink_to(folder / "pairs")
     (folder / "examples").symlink_to(ROOT / "examples")
     return folder
+
+
+def finished_matcher(folder):
+    """A run of both stages in `runs/ifvit-1`, prints in the folder that the recipes name, and three beside it."""
+    print_files(folder, run_dense=False)
+    chain(folder / "runs" / "ifvit-1")
+    for name, source in (("a.png", "1_1"), ("b.png", "1_2"), ("probe.png", "2_1")):
+        Image.open(folder / "prints" / "Dbs" / "Db1_a" / f"{source}.tif").save(folder / name)
 
 
 def commands(block):
@@ -204,6 +217,9 @@ def shortened(words):
     """The same command in seconds: tiny parts, and one batch a stage."""
     if len(words) > 1 and words[1].startswith("bombkd/"):
         return shortened_clips(words)
+    if len(words) > 1 and words[1].startswith("ifvit/"):
+        once = ["--once"] if words[0] == "run" else []
+        return [*words[:2], *sets(*tiny_prints(words[1])), *words[2:], *once]
     if len(words) > 1 and words[1].startswith("multigriddet/"):
         once = ["--once"] if words[0] == "run" else []
         return [*words[:2], *sets(*tiny_detector(words[1])), *words[2:], *once]
@@ -444,3 +460,26 @@ def test_none_of_the_options_of_the_authors_programs_is_left_out():
     text = CLIPS.read_text()
 
     assert [option for option in PROGRAMS.split() if f"--{option}" not in text] == []
+
+
+PRINTS = """
+pytorch_ckpt output prefix verify module1_ckpt dataset_root resume_from checkpoint_dir num_classes pretrained_ckpt
+dense_checkpoint_dir matcher_checkpoint_dir img1 img2 dense_ckpt matcher_ckpt no_alignment pairs_csv finger_root
+output_dir image_size roi_size max_pairs batch_size num_epochs
+"""
+
+
+def test_none_of_the_options_of_ifvits_programs_is_left_out():
+    text = (ROOT / "src/gradatim/systems/ifvit/README.md").read_text()
+
+    assert [option for option in PRINTS.split() if f"--{option}" not in text] == []
+
+
+def test_the_plan_of_ifvits_page_is_the_published_one_but_for_its_pace():
+    (block,) = blocks(ROOT / "src/gradatim/systems/ifvit/README.md", "yaml")
+    shown, plan = parse(block.text).tree["stages"], read_plan_document("ifvit/paper").tree["stages"]
+
+    same = ("name", "task", "init", "train", "losses", "lr", "epochs", "batch_size")
+    for own, published in zip(shown, plan, strict=True):
+        own, published = (Stage.model_validate(stage).model_dump(include=set(same)) for stage in (own, published))
+        assert own == published

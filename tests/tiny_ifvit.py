@@ -54,6 +54,14 @@ def prints(folder, *, fingers=3, impressions=2, size=128, layout="fvc2002"):
     return folder
 
 
+def held_out(folder, fingers):
+    """Move fingers into the data set's own part for tests; returns its folder."""
+    (folder / "Dbs" / "Db1_b").mkdir()
+    for path in sorted(folder.glob(f"Dbs/Db1_a/[{fingers}]_*")):
+        path.rename(path.parents[1] / "Db1_b" / path.name)
+    return folder
+
+
 def loftr(path, *, layers=2):
     """A file as LoFTR's authors publish it, of the tiny width."""
     torch.save({"state_dict": loftr_file(layers=layers, width=MODEL["width"])}, path)
@@ -74,13 +82,12 @@ def chain(folder, *changes, name="small"):
     return folder
 
 
-def print_files(folder):
+def print_files(folder, *, run_dense=True):
     """What the recipes name: prints, LoFTR's file, and a run of dense registration in `runs/ifvit-1`."""
-    prints(folder / "prints", fingers=5, size=96)
-    (folder / "prints" / "Dbs" / "Db1_b").mkdir()
-    for path in sorted(folder.glob("prints/Dbs/Db1_a/[45]_*")):
-        path.rename(path.parents[1] / "Db1_b" / path.name)
+    held_out(prints(folder / "prints", fingers=5, size=96), "45")
     loftr(folder / "outdoor_ds.ckpt")
+    if not run_dense:
+        return folder
     document = override(read_plan_document("ifvit/small"), tiny_changes("ifvit/small"))
     run(override(document, ["stages.dense.epochs=1"]), folder / "runs" / "ifvit-1", stages=["dense"])
     return folder

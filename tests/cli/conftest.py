@@ -1,4 +1,4 @@
-"""One prepared folder for all commands: scenes, a finished run, files of the authors."""
+"""One prepared folder for all commands: scenes, finished runs, files of the authors."""
 
 import pytest
 
@@ -7,6 +7,7 @@ from gradatim.systems.bombkd.feature_files import export_features
 from systems.bombkd.features import records
 from tiny import authors_files, finished_run
 from tiny_bombkd import clip_files, files_plan, fusion
+from tiny_ifvit import chain, prints
 from tiny_multigriddet import detector_run, shapes_folder
 
 
@@ -21,6 +22,8 @@ def prepared(tmp_path_factory):
     watched(folder)
     shapes_folder(folder / "boxes")
     detector_run(folder / "detector")
+    prints(folder / "prints")
+    chain(folder / "matcher")
     export_features(folder / "features", records(9), dataset="ucf101", split="train")
     return folder
 

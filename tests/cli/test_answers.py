@@ -11,6 +11,7 @@ COMMANDS = sorted({words.partition(" ")[0] for words in all_commands()})
 EVERY = sorted({*COMMANDS, *all_commands()})
 # Arguments of a call that works in the prepared folder, for every command that knows --json.
 WITH_JSON = {
+    "align": ["matcher", "--set", "data.root=prints", "--set", "data.layout=fvc2002", "-o", "OUT.json"],
     "analyze classify": ["--train", "features", "--test", "features"],
     "analyze export": ["features", "-o", "OUT"],
     "analyze import": ["features", "-o", "OUT"],
@@ -29,6 +30,7 @@ WITH_JSON = {
     "fuse": ["runs/maefuse-1", "--visible", "pairs/vi", "--infrared", "pairs/ir", "-o", "OUT"],
     "inspect": ["runs/maefuse-1/model.safetensors"],
     "lineage": ["runs/maefuse-1"],
+    "match": ["matcher", "prints/Dbs/Db1_a/1_1.tif", "prints/Dbs/Db1_a/1_2.tif"],
     "plan": ["maefuse/demo", "--explain"],
     "run": ["maefuse/demo", *sets(*DEMO), "--once"],
     "status": ["runs/maefuse-1"],
@@ -50,7 +52,7 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 18
+    assert len(COMMANDS) == 20
 
 
 @pytest.mark.parametrize("command", WITH_JSON)

@@ -3,6 +3,7 @@
 from commandline import all_commands
 
 INVENTORY = {
+    "align": "device imposters json model out set settings",
     "analyze classify": "contamination converters eps feature json min_samples model normal_class pool remap_by_order "
     "split task test test_split train",
     "analyze export": "dataset json out path shard_size split",
@@ -15,8 +16,8 @@ INVENTORY = {
     "demo": "folder pairs set",
     "detect": "across_classes batch_size confidence device formats inputs iol json model most no_pictures original out "
     "overlap_threshold settings size suppression",
-    "evaluate": "base batch_size confidence data data_range device json model original out overlap overlap_threshold "
-    "per_image set split suppression target",
+    "evaluate": "base batch_size confidence data data_range device json limit model original out overlap "
+    "overlap_threshold per_image set split suppression target",
     "export": "force json model onnx out raw settings size",
     "features compute": "allow device estimate json plan set stage workers",
     "features list": "json",
@@ -25,6 +26,7 @@ INVENTORY = {
     "fuse": "batch_size device infrared json mode model settings out overlap visible",
     "inspect": "arrays file json system",
     "lineage": "file json",
+    "match": "dense device far fingernet gallery json model no_alignment out prints settings threshold top turn",
     "plan": "allow explain json plan runs set",
     "report": "out run",
     "run": "allow device json once out plan quiet set stages",
@@ -41,7 +43,7 @@ def test_the_inventory_of_commands_and_options():
         for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 26
+    assert len(found) == 28
 
 
 def test_every_command_and_option_has_help():

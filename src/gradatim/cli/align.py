@@ -1,12 +1,20 @@
 """`gradatim align`: register the pairs of a data set, so that a matcher can be trained on them."""
 
 import sys
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import typer
 
 from gradatim.cli.convert import settings_from
 from gradatim.cli.output import JSON, show_json, stderr
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from gradatim.systems.ifvit.pairs import Pair
+    from gradatim.systems.ifvit.warping import Matrix
 
 
 def align(
@@ -44,15 +52,18 @@ def align(
     data = data_of(model, set_, split="all", example="--set data.root=PRINTS")
     side = loaded.settings.dense_size
     chosen = {**data, "samples": "dense", "size": side, "alignments": None}
-    found = {}
-    source = open_data(settings_read(FingerprintSettings, chosen), "all").source
-    pairs = pairs_to_align(source, imposters=imposters)
+    read = settings_read(FingerprintSettings, chosen)
     registrar = Registrar(loaded.compute, loaded.settings.backbone, device=place.device)
-    with Progress(console=stderr(), disable=not sys.stderr.isatty(), transient=True) as progress:
-        task = progress.add_task("registering", total=len(pairs))
-        found = aligned_pairs(
-            registrar, source, pairs, lambda done, of: progress.update(task, completed=done, total=of)
-        )
+    pairs: list[Pair] = []
+    found: dict[tuple[str, str], Matrix] = {}
+    # Each split by itself: imposters of both would stand on either side of what is held out, and be of no use.
+    for split in ("train", "validate") if read.holdout else ("all",):
+        source = open_data(read, split).source
+        own = pairs_to_align(source, imposters=imposters)
+        with Progress(console=stderr(), disable=not sys.stderr.isatty(), transient=True) as progress:
+            task = progress.add_task(f"registering, {split}", total=len(own))
+            found |= aligned_pairs(registrar, source, own, partial(_told, progress, task))
+        pairs += own
     write_alignments(out, side, found)
     genuine = sum(pair.genuine for pair in pairs)
     told = {"pairs": len(pairs), "genuine": genuine, "imposters": len(pairs) - genuine, "aligned": len(found)}
@@ -63,3 +74,7 @@ def align(
         f"{out}: {len(found)} of {len(pairs)} pairs ({genuine} of one finger, {len(pairs) - genuine} of two); "
         f"train with data.alignments={out}"
     )
+
+
+def _told(progress: "Progress", task: "TaskID", done: int, of: int) -> None:
+    progress.update(task, completed=done, total=of)

@@ -43,6 +43,9 @@ def match(
         help="Model that registers prints; default: the run's dense stage, or the model itself.",
     ),
     turn: float = typer.Option(60, "--turn", min=0, max=180, help="Most degrees that a print may be turned by."),
+    no_alignment: bool = typer.Option(
+        False, "--no-alignment", help="Compare prints as they lie, since they lie on one another already."
+    ),
     fingernet: Path = typer.Option(
         None, "--fingernet", metavar="FILE", help="Weights of FingerNet, which then makes ridges clear."
     ),
@@ -62,7 +65,9 @@ def match(
     if gallery is None and len(prints) != 2:
         raise typer.BadParameter(f"name two prints, or --gallery with prints to look for; found {len(prints)}")
     limit = _threshold(model, far, threshold)
-    one = comparer(model, settings_from(settings), dense=dense, turn=turn, device=device, fingernet=fingernet)
+    one = comparer(
+        model, settings_from(settings), dense=dense, turn=turn, still=no_alignment, device=device, fingernet=fingernet
+    )
     if gallery is None:
         _pair(one, prints, limit, out, json=json)
     else:
@@ -121,7 +126,7 @@ def _pair(one: "Comparer", prints: list[Path], limit: float | None, out: Path | 
         f"{aligned.inliers} of {aligned.matches} matches agree, {len(found.points)} correspondences, "
         f"{found.overlap:.0%} of the second print overlaps"
         if aligned
-        else "no motion that matches agree on; compared as they lie"
+        else "compared as they lie" + ("" if one.registrar.still else "; no motion that matches agree on")
     )
     if limit is None:
         typer.echo("no decision: `gradatim evaluate RUN` measures what a score is worth, or say --threshold", err=True)

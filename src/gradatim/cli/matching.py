@@ -17,6 +17,7 @@ def comparer(
     dense: Path | None,
     turn: float,
     device: str | None,
+    still: bool = False,
     fingernet: Path | None = None,
 ) -> "Comparer":
     """Load a matcher from a run, a file of ours or a foreign one.
@@ -26,6 +27,7 @@ def comparer(
         settings: of a foreign file's model.
         dense: model that registers prints; None: the dense stage of the run, or the matcher itself.
         turn: most degrees that one print may be turned by.
+        still: whether prints lie on one another already.
         fingernet: weights of FingerNet; None: Gabor filters make ridges clear.
         device: None takes a GPU where there is one.
 
@@ -51,11 +53,14 @@ def comparer(
     step = 10
     search = Search(angles=tuple(range(-int(turn // step) * step, int(turn) + 1, step)), threshold=LEAST_SURE)
     registering = (register or loaded).to(place.device)
+    registrar = Registrar(
+        registering.compute, registering.settings.backbone, search=search, still=still, device=place.device
+    )
     return Comparer(
         loaded.to(place.device).compute,
         loaded.settings,
         loaded.parts,
-        registrar=Registrar(registering.compute, registering.settings.backbone, search=search, device=place.device),
+        registrar=registrar,
         enhancer=None if fingernet is None else FingerNetEnhancer(load_fingernet(fingernet)),
         device=place.device,
     )

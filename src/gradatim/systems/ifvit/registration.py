@@ -52,13 +52,20 @@ class Registrar:
         compute: of a model with the task `dense`.
         backbone: kind of its backbone.
         search: how a motion is looked for.
+        still: whether prints lie on one another already, and none is looked for.
         device: where the model is.
     """
 
     def __init__(
-        self, compute: Compute, backbone: str, *, search: Search | None = None, device: torch.device | str = "cpu"
+        self,
+        compute: Compute,
+        backbone: str,
+        *,
+        search: Search | None = None,
+        still: bool = False,
+        device: torch.device | str = "cpu",
     ) -> None:
-        self.compute, self.cell, self.device = compute, _CELLS[backbone], device
+        self.compute, self.cell, self.still, self.device = compute, _CELLS[backbone], still, device
         self.search = search or Search(threshold=LEAST_SURE)
         self._last: tuple[Picture, Mask] | None = None
 
@@ -69,6 +76,8 @@ class Registrar:
             first, second: squares (S, S) in [0, 1], S a multiple of a cell.
             masks: (S, S), where they show ridges.
         """
+        if self.still:
+            return Registered(None, *settled(first, second, masks, np.eye(3), reach=0, degrees=0))
         found = align(first, second, self.probability, self.search)
         rough = np.eye(3) if found is None else found.matrix
         matrix, likeness = settled(first, second, masks, rough, reach=_REACH * self.cell)
