@@ -180,7 +180,7 @@ def test_a_gallery_is_ranked_and_what_cannot_be_read_is_named(place, gallery, tm
 def test_a_ranking_is_a_table_with_verdicts(place, gallery):
     answer = worked("match", RUN, ONE, "--gallery", gallery, "--threshold", -1)
 
-    assert "c.tif" in answer.out
+    assert "below/c.tif" in answer.out
     assert answer.out.count("match") >= 3
     assert "left out: " in answer.err
     assert "blank.png: shows no ridges" in answer.err

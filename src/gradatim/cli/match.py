@@ -144,6 +144,8 @@ def _search(
     *,
     json: bool,
 ) -> None:
+    from dataclasses import replace
+
     import numpy as np
     from rich.progress import Progress
 
@@ -157,7 +159,7 @@ def _search(
         for path in paths:
             entry = _readable(one, path, unreadable)
             if entry is not None:
-                read.append(entry)
+                read.append(replace(entry, name=path.relative_to(gallery).as_posix()))
                 templates.append(one.template(entry))
             progress.advance(task)
         if not read:
