@@ -80,9 +80,15 @@ def test_a_threshold_decides(place):
     assert worked("match", RUN, ONE, AGAIN, *limited(1)).out.startswith("no match: score")
 
 
-@pytest.mark.parametrize(("words", "threshold"), [((), 0.99), (("--far", 0.5), 0.9), (("--far", 1), 0.5)])
+@pytest.mark.parametrize(("words", "threshold"), [((), 0.9), (("--far", 0.5), 0.9), (("--far", 1), 0.5)])
 def test_a_runs_own_validation_prints_tell_the_threshold(words, threshold, judged):
     assert worked("match", judged, ONE, AGAIN, *words, "--json").json["threshold"] == threshold
+
+
+def test_a_rate_below_what_the_imposters_can_tell_is_refused(judged):
+    answer = gradatim("match", judged, ONE, AGAIN, "--far", 0.1)
+    assert answer.code == 1
+    assert "--far 0.1: 2 imposters were compared, which tell no rate below 0.5" in answer.err
 
 
 def test_why_is_drawn(place, tmp_path):
@@ -134,6 +140,7 @@ def test_a_matcher_of_ifvits_code_is_read_as_it_is(place, tmp_path, monkeypatch)
         ([RUN, ONE, AGAIN, "--far", 0.1, "--threshold", 0.5], 2, "--threshold and --far both say where matches begin"),
         ([RUN, ONE, AGAIN, "--far", 0.1], 2, "first: gradatim evaluate matcher"),
         ([RUN, ONE, AGAIN, "--far", 2], 2, "--far"),
+        ([RUN, ONE, AGAIN, "-o", "why"], 2, "--out why: name a picture, such as why.png"),
         ([RUN, ONE, "gone.tif"], 1, "gone.tif"),
         ([RUN, ONE, "matcher/plan.yaml"], 1, "plan.yaml"),
         (["detector", ONE, AGAIN], 1, "is a model of multigriddet, not of ifvit"),

@@ -9,9 +9,10 @@ from gradatim.errors import GradatimError
 
 def main() -> None:
     """Run the command line; an error of ours is one message on stderr and exit code 1."""
-    # Before torch is loaded: threads that spin while they wait starve each other where cores are shared; small
-    # models were measured to train ten times slower so. A value that is set already wins.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Before torch is loaded: threads that spin while they wait make small models twice as fast on idle cores, and up to
+    # ten times slower on cores that others use too. A value that is set already wins.
+    if _cores_are_shared():
+        os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         app()
     except GradatimError as error:
@@ -19,3 +20,11 @@ def main() -> None:
         sys.exit(1)
     except BrokenPipeError:
         sys.exit(1)
+
+
+def _cores_are_shared() -> bool:
+    """Whether others were computing in the last minute, on more than a quarter of the cores."""
+    try:
+        return os.getloadavg()[0] > (os.cpu_count() or 1) / 4
+    except OSError:
+        return True

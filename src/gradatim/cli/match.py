@@ -33,7 +33,7 @@ def match(
         min=0,
         max=1,
         help="Share of imposters that may be accepted, by the run's own validation prints, which `gradatim evaluate` "
-        f"measures; {FAR:g} where they are there.",
+        f"measures; by default {FAR:g}, or the least that these can tell.",
     ),
     threshold: float = typer.Option(None, "--threshold", min=-1, max=1, help="Least score of a match, instead."),
     dense: Path = typer.Option(
@@ -61,9 +61,12 @@ def match(
     gradatim match runs/ifvit-1 --gallery prints/ probe.png
     """
     from gradatim.cli.matching import comparer
+    from gradatim.data.image import IMAGE_SUFFIXES
 
     if gallery is None and len(prints) != 2:
         raise typer.BadParameter(f"name two prints, or --gallery with prints to look for; found {len(prints)}")
+    if gallery is None and out is not None and out.suffix.lower() not in IMAGE_SUFFIXES:
+        raise typer.BadParameter(f"--out {out}: name a picture, such as {out.with_suffix('.png')}")
     limit = _threshold(model, far, threshold)
     one = comparer(
         model, settings_from(settings), dense=dense, turn=turn, still=no_alignment, device=device, fingernet=fingernet
@@ -82,7 +85,7 @@ def _threshold(model: Path, far: float | None, given: float | None) -> float | N
         if far is not None:
             raise typer.BadParameter("--threshold and --far both say where matches begin; give one")
         return given
-    found = threshold_at(model, FAR if far is None else far)
+    found = threshold_at(model, far, FAR)
     if found is None and far is not None:
         raise typer.BadParameter(f"--far: nobody knows scores of imposters yet; first: gradatim evaluate {model}")
     return found

@@ -75,10 +75,29 @@ def _dense_stage(target: Path) -> str | None:
     return names[-1] if names else None
 
 
-def threshold_at(target: Path, far: float) -> float | None:
-    """The score that accepts at most this share of imposters among a run's validation prints; None where unknown."""
+def threshold_at(target: Path, far: float | None, usual: float) -> float | None:
+    """The score that accepts at most this share of imposters among a run's validation prints; None where unknown.
+
+    Args:
+        target: the matcher.
+        far: the share; None takes `usual`, or the least that so many imposters can tell.
+        usual: the share that is meant where none is said.
+
+    Raises:
+        DataError: the share is below that of one of the imposters that were compared.
+    """
+    from gradatim.errors import DataError
     from gradatim.systems.ifvit.evaluate import read_calibration
     from gradatim.systems.ifvit.verification import tar_at
 
     path = target / CALIBRATION
-    return tar_at(read_calibration(path), far)[1] if path.is_file() else None
+    if not path.is_file():
+        return None
+    found, imposters = read_calibration(path)
+    least = 1 / imposters
+    if far is not None and far < least:
+        raise DataError(
+            f"--far {far:g}: {imposters} imposters were compared, which tell no rate below {least:.2g}; evaluate more "
+            "pairs, of more fingers"
+        )
+    return tar_at(found, max(usual, least) if far is None else far)[1]

@@ -208,15 +208,15 @@ def write_calibration(path: Path, found: Verification) -> None:
     write_json(path, {"genuine": found.genuine.tolist(), "imposter": found.imposter.tolist()})
 
 
-def read_calibration(path: Path) -> Rates:
-    """What every threshold does, from scores that were kept.
+def read_calibration(path: Path) -> tuple[Rates, int]:
+    """What every threshold does, from scores that were kept, and how many are of imposters.
 
     Raises:
         DataError: the file is damaged.
     """
     try:
         kept = json.loads(path.read_text(encoding="utf-8"))
-        return rates(kept["genuine"], kept["imposter"])
+        return rates(kept["genuine"], kept["imposter"]), len(kept["imposter"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DataError(f"{path}: damaged ({error}); `gradatim evaluate` measures the scores again") from error
 

@@ -66,7 +66,7 @@ def paper() -> Plan:
 _FINGERS = 480
 _SMALL = {
     "classes": _FINGERS, "widths": [16, 32, 64], "width": 64, "heads": 4, "layers": 2, "embedding": 64,
-    "dense_size": 128, "match_size": 128, "roi_size": 64, "period": 6.7,
+    "dense_size": 128, "match_size": 128, "roi_size": 90, "period": 6.7,
 }  # fmt: skip
 _DRAWN = {"fingers": _FINGERS, "validate_fingers": 40, "impressions": 4}
 
