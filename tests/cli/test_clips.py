@@ -71,7 +71,7 @@ def test_the_answer_is_that_of_the_steps(made):
     model = load_model(made / "fused")
     system = find_system("bombkd")
     plan = files_plan(made / "clips", fusion())
-    data = system.data.settings.model_validate(dict(system.filled(plan).defaults.data))
+    data = system.data.settings.model_validate(dict(system.filled(plan).stages[0].data))
     clips = system.data.open(data, "validate")
 
     assert [Path(clip["path"]).name for clip in told["clips"]] == [Path(clips.name(i)).name for i in range(len(clips))]

@@ -253,6 +253,7 @@ def _load_file(
         detail["loaded"] = account.counted
         if account.kept or account.resized or account.dropped:
             detail["account"] = "; ".join(account.lines())
+            detail["except"] = "; ".join(account.exceptions())
         origin = Origin(kind=key[0], digest=part_digest(wish.module), detail=detail)
         lineage = Lineage(part=wish.part, origin=origin, before=Lineage.from_json(before) if before else None)
         result[wish.part] = Loaded(module=wish.module, lineage=lineage, account=account)

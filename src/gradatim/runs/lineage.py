@@ -83,7 +83,7 @@ class Lineage:
     def lines(self) -> list[str]:
         """One line for the origin and one for each stage, the oldest first."""
         result = self.before.lines() if self.before else []
-        # The whole account is for programs; its counts are told.
+        # The whole account is for programs; its counts and exceptions are told.
         told = {key: value for key, value in self.origin.detail.items() if key != "account"}
         detail = ", ".join(f"{key} {value}" for key, value in told.items() if value not in (None, "", {}))
         result.append(f"{self.origin.kind}: {detail or '-'}  digest {self.origin.digest}")

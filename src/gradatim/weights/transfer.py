@@ -77,10 +77,12 @@ class Account:
             result.append(f"... and {len(self.wrong_shape) - _SHOWN} more of another shape")
         for why, names in self.dropped.items():
             result += _listed(f"dropped by rule ({why})", names)
-        for why, names in self.kept.items():
-            result += _listed(f"kept as built ({why})", names)
-        result += _listed("resized", self.resized)
-        return result
+        return result + self.exceptions()
+
+    def exceptions(self) -> list[str]:
+        """What of the part is not as the file has it."""
+        kept = [line for why, names in self.kept.items() for line in _listed(f"kept as built ({why})", names)]
+        return kept + _listed("resized", self.resized)
 
 
 def _listed(what: str, names: Sequence[str]) -> list[str]:
