@@ -23,8 +23,8 @@ def main() -> None:
 
 
 def _cores_are_shared() -> bool:
-    """Whether others were computing in the last minute, on more than a quarter of the cores."""
+    """Whether others were computing in the last minute, on more than half of the cores."""
     try:
-        return os.getloadavg()[0] > (os.cpu_count() or 1) / 4
+        return os.getloadavg()[0] > (os.cpu_count() or 1) / 2
     except OSError:
         return True
