@@ -12,7 +12,7 @@ from gradatim.systems.ifvit.fingers.noise import blurred
 from gradatim.systems.ifvit.geometry import Model, cell_points, finer_points, mutual_matches, robust_motion
 from gradatim.systems.ifvit.overlap import Mask
 from gradatim.systems.ifvit.prints import background
-from gradatim.systems.ifvit.warping import Matrix, Picture, Points, inverse, motion, moved, warped
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, inverse, motion, moved, warped, warped_mask
 
 Matcher = Callable[[Picture, Picture], NDArray[np.floating]]
 """Two pictures of a size -> scores (cells of the first, cells of the second), at least 0; cells in reading order."""
@@ -104,7 +104,7 @@ def aligned_picture(picture: Picture, alignment: Alignment, *, size: tuple[int, 
 
 def aligned_mask(mask: Mask, alignment: Alignment, *, size: tuple[int, int] | None = None) -> Mask:
     """A mask (H, W) of the first print in the second's frame."""
-    return warped(mask.astype(np.float32), alignment.matrix, size=size) > 0.5
+    return warped_mask(mask, alignment.matrix, size=size)
 
 
 def _best(
@@ -183,7 +183,7 @@ def settled(
     best = (matrix, -1.0)
     for turn in np.arange(-degrees, degrees + _TURN / 2, _TURN):
         turned = motion(middle, degrees=float(turn)) @ matrix
-        mask = warped(masks[0].astype(np.float32), turned) > 0.5
+        mask = warped_mask(masks[0], turned)
         moving = _spectra(_ridges(warped(first, turned, fill=background(first)), mask), mask, shape)
         (x, y), found = _best_shift(moving, fixed, shape, math.ceil(reach), least=_LEAST_SHARED * masks[1].sum())
         if found > best[1]:

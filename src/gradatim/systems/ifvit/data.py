@@ -3,7 +3,7 @@
 What is random is drawn anew in each epoch; pairs of validation are always the same.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +27,7 @@ from gradatim.systems.ifvit.pairs import (
     genuine_pairs,
     imposter_count,
     protocol_pairs,
+    spread,
 )
 from gradatim.systems.ifvit.prints import Fit
 from gradatim.systems.ifvit.sources import DrawnPrints, FilePrints, FingersSettings, PrintSource, drawn_prints
@@ -228,10 +229,10 @@ class PairDataset:
         settings = self.settings
         if settings.protocol == "fvc" and not self.training:
             pairs = protocol_pairs(self.source.finger)
-            return _spread(pairs, settings.limit or len(pairs)), 0
+            return spread(pairs, settings.limit or len(pairs)), 0
         bases = self._bases()
         most = len(bases) if settings.limit is None else max(round(settings.limit * (1 - settings.imposters)), 1)
-        genuine = _spread(bases, most)
+        genuine = spread(bases, most)
         if not settings.imposters or not self._has_imposters():
             return genuine, 0
         count = imposter_count(len(genuine), settings.imposters)
@@ -292,12 +293,6 @@ def _pairing(settings: FingerprintSettings) -> Pairing:
         enhance=settings.enhance,
         misplaced=settings.misplaced,
     )
-
-
-def _spread(pairs: Sequence[Pair], most: int) -> list[Pair]:
-    """At most so many pairs, evenly spread."""
-    count = min(len(pairs), most)
-    return [pairs[number * len(pairs) // count] for number in range(count)]
 
 
 def open_data(settings: FingerprintSettings, split: Split) -> PairDataset:

@@ -10,6 +10,8 @@ from torch import Tensor
 
 Average = Literal["sample", "points", "original"]
 _FLOOR = 1e-8
+MIDDLE = 0.5
+"""From whole numbers at the middles of pixels or cells to whole numbers at their corners."""
 
 
 def cells_of(points: Tensor, *, grid: tuple[int, int], cell: tuple[float, float]) -> Tensor:

@@ -5,6 +5,7 @@ import io
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from gradatim.errors import DataError, MissingExtraError
 from gradatim.files import replace_file, write_json, write_text
-from gradatim.systems.ifvit.pairs import by_finger, protocol_pairs
+from gradatim.systems.ifvit.pairs import by_finger, protocol_pairs, spread
 from gradatim.systems.ifvit.predict import Comparer, Print, search_gallery
 from gradatim.systems.ifvit.sources import PrintSource
 from gradatim.systems.ifvit.verification import Rates, equal_error, figures, rates, tar_at
@@ -71,7 +72,7 @@ class Verification:
         """Scores of pairs of two fingers."""
         return np.array([one.score for one in self.pairs if not one.genuine])
 
-    @property
+    @cached_property
     def rates(self) -> Rates:
         """What every threshold does."""
         return rates(self.genuine, self.imposter)
@@ -119,7 +120,7 @@ def evaluate_prints(
             "with two prints each"
         )
     if limit is not None:
-        kinds = [_spread(one, max(limit // 2, 1)) for one in kinds]
+        kinds = [spread(one, max(limit // 2, 1)) for one in kinds]
     groups = [[n for n in group if n in ready] for group in by_finger(source.finger).values()]
     sought = [group[:2] for group in groups if len(group) > 1]
     total = sum(map(len, kinds)) + _RANKED * len(sought)
@@ -175,11 +176,6 @@ def _right(
         right += best.number == gallery.index(own)
         progress(done)
     return right
-
-
-def _spread(pairs: Sequence[Any], most: int) -> list[Any]:
-    count = min(most, len(pairs))
-    return [pairs[number * len(pairs) // count] for number in range(count)]
 
 
 def write_evaluation(out: Path, found: Verification) -> list[Path]:

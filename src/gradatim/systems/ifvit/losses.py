@@ -5,12 +5,9 @@ from collections.abc import Callable, Mapping
 import torch
 from torch import Tensor
 
-from gradatim.systems.ifvit.dense import Average, no_match_loss, points_loss
+from gradatim.systems.ifvit.dense import MIDDLE, Average, no_match_loss, points_loss
 from gradatim.systems.ifvit.metric_losses import arcface_loss, cosine_embedding_loss
 from gradatim.task import itemized
-
-_MIDDLE = 0.5
-"""From whole numbers at the middles of pixels to whole numbers at their corners, from which cells are counted."""
 
 
 def dense(
@@ -26,7 +23,7 @@ def dense(
     """How improbable the cells are that are known to match; see `dense.points_loss` for the options."""
     grid, size = (features1.shape[2], features1.shape[3]), (image1.shape[2], image1.shape[3])
     return points_loss(
-        probability, points + _MIDDLE, points_mask, grid=grid, image_size=size, cell=cell, average=average
+        probability, points + MIDDLE, points_mask, grid=grid, image_size=size, cell=cell, average=average
     )
 
 

@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from gradatim.errors import DataError
 from gradatim.systems.ifvit.parts.precision import full_precision, widened
 
+WHOLE, REGION = 0.6, 0.4
+"""Weights of whole prints and of regions in a score."""
 _NEAR_ONE = 1 - 1e-7
 
 
@@ -18,7 +20,7 @@ def cosine(first: Tensor, second: Tensor) -> Tensor:
     return (first * second).sum(dim=-1)
 
 
-def fused_score(whole: Tensor, local: Tensor, *, whole_weight: float = 0.6, local_weight: float = 0.4) -> Tensor:
+def fused_score(whole: Tensor, local: Tensor, *, whole_weight: float = WHOLE, local_weight: float = REGION) -> Tensor:
     """Weighted mean of the scores of whole images and of regions, (B,), (B,) -> (B,)."""
     return (whole_weight * whole + local_weight * local) / (whole_weight + local_weight)
 

@@ -6,12 +6,10 @@ import torch
 from torch import Tensor
 
 from gradatim.system import Metric
-from gradatim.systems.ifvit.dense import cells_of
+from gradatim.systems.ifvit.dense import MIDDLE, cells_of
 from gradatim.systems.ifvit.metric_losses import cosine, fused_score
 from gradatim.systems.ifvit.verification import equal_error, rates
 
-_MIDDLE = 0.5
-"""From whole numbers at the middles of pixels or cells to whole numbers at their corners."""
 Scores = tuple[list[float], list[float]]
 """Of genuine pairs and of imposters."""
 
@@ -51,9 +49,9 @@ def misses(
     grid, size = (features1.shape[2], features1.shape[3]), (image1.shape[2], image1.shape[3])
     cell = (size[0] / grid[0], size[1] / grid[1])
     scale = points.new_tensor([cell[1], cell[0]] * 2)
-    places = ((points + _MIDDLE) / scale).double()
+    places = ((points + MIDDLE) / scale).double()
     counts = torch.ones_like(places[..., 0]) if points_mask is None else points_mask.double()
-    index = cells_of(points[..., :2] + _MIDDLE, grid=grid, cell=cell)
+    index = cells_of(points[..., :2] + MIDDLE, grid=grid, cell=cell)
     number = counts.new_zeros(len(points), grid[0] * grid[1]).scatter_add_(1, index, counts)
     total = places.new_zeros(len(points), grid[0] * grid[1], 4)
     total.scatter_add_(1, index[..., None].expand(-1, -1, 4), places * counts[..., None])
@@ -67,7 +65,7 @@ def misses(
 def _middles(grid: tuple[int, int], device: torch.device) -> Tensor:
     """x and y of the cells' middles, (N, 2), in cells."""
     y, x = torch.meshgrid(*(torch.arange(side, device=device, dtype=torch.float64) for side in grid), indexing="ij")
-    return torch.stack([x, y], -1).flatten(0, 1) + _MIDDLE
+    return torch.stack([x, y], -1).flatten(0, 1) + MIDDLE
 
 
 def _refined(probability: Tensor, grid: tuple[int, int], middles: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch
 from gradatim.systems.ifvit.pairs import Pair
 from gradatim.systems.ifvit.prints import background
 from gradatim.systems.ifvit.sources import PrintSource
-from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, motion, moved, warped
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, Warp, inverse, motion, moved, warped, warped_mask
 
 _NOWHERE = Warp(np.eye(3))
 _SPARE = 3
@@ -106,7 +106,7 @@ def aligned(source: PrintSource, pair: Pair, pairing: Pairing, random: Random) -
     matrix = _misplacement(source.picture(pair.second), pairing, random) @ (np.eye(3) if given is None else given)
     first, second = source.picture(pair.first), source.picture(pair.second)
     second_mask = source.mask(pair.second)
-    first_mask = warped(source.mask(pair.first).astype(np.float32), matrix) > 0.5
+    first_mask = warped_mask(source.mask(pair.first), matrix)
     clear = (source.enhanced(pair.first), source.enhanced(pair.second)) if pairing.enhance else None
     laid = lay(first, second, matrix, overlap(first_mask, second_mask), pairing.roi, clear)
     points = spread_points(laid.overlap, random)[: _SPARE * pairing.points]

@@ -43,6 +43,12 @@ def protocol_pairs(fingers: Sequence[int] | NDArray[np.int64]) -> list[Pair]:
     return genuine_pairs(fingers) + imposters
 
 
+def spread(pairs: Sequence[Pair], most: int) -> list[Pair]:
+    """At most so many pairs, evenly spread."""
+    count = min(len(pairs), most)
+    return [pairs[number * len(pairs) // count] for number in range(count)]
+
+
 def by_finger(fingers: Sequence[int] | NDArray[np.int64]) -> dict[int, list[int]]:
     """Numbers of the prints of each finger, in order of appearance."""
     groups: dict[int, list[int]] = {}

@@ -17,13 +17,13 @@ from PIL import Image
 from gradatim.errors import DataError, WeightsError
 from gradatim.systems.ifvit.alignment import Alignment
 from gradatim.systems.ifvit.enhancement import Enhancer, GaborEnhancer, ridge_distance
-from gradatim.systems.ifvit.metric_losses import cosine, fused_score
+from gradatim.systems.ifvit.metric_losses import REGION, WHOLE, cosine, fused_score
 from gradatim.systems.ifvit.model import IFViTSettings
 from gradatim.systems.ifvit.overlap import Mask, center_of, overlap, patch, ridge_mask
 from gradatim.systems.ifvit.pairing import Laid, lay
 from gradatim.systems.ifvit.prints import background, fitted, read_print
 from gradatim.systems.ifvit.registration import Compute, Registrar, as_batch
-from gradatim.systems.ifvit.warping import Matrix, Picture, Points, warped
+from gradatim.systems.ifvit.warping import Matrix, Picture, Points, warped_mask
 
 NEEDED = ("backbone", "transformer", "embedding")
 _STEP = 16
@@ -146,7 +146,7 @@ class Comparer:
         first, second = on_one_square(first, second)
         found = self.registrar.register(first.picture, second.picture, (first.mask, second.mask))
         matrix = found.matrix
-        lying = warped(first.mask.astype(np.float32), matrix) > 0.5
+        lying = warped_mask(first.mask, matrix)
         both = overlap(lying, second.mask)
         clear = None if first.clear is None or second.clear is None else (first.clear, second.clear)
         laid = lay(first.picture, second.picture, matrix, both, self.settings.roi_size, clear)
@@ -189,8 +189,9 @@ class Comparer:
         )  # fmt: skip
         sample = {"image1": image, "image2": image, "roi1": region, "roi2": region}
         values = self.compute(self.task, sample, ("embedding1", "roi_embedding1"))
-        # Roots of the fused score's weights, so that the product of two templates is the fused score of their parts.
-        both = torch.cat([0.6**0.5 * values["embedding1"], 0.4**0.5 * values["roi_embedding1"]], dim=1)
+        # Roots of the fused score's shares, so that the product of two templates is the fused score of their parts.
+        whole, region = ((weight / (WHOLE + REGION)) ** 0.5 for weight in (WHOLE, REGION))
+        both = torch.cat([whole * values["embedding1"], region * values["roi_embedding1"]], dim=1)
         result: NDArray[np.float32] = both[0].float().cpu().numpy()
         return result
 

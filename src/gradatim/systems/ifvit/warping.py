@@ -54,6 +54,12 @@ def warped(picture: Picture, matrix: Matrix, *, size: tuple[int, int] | None = N
     return resampled(picture, moved(pixels(*(size or picture.shape)), inverse(matrix)), fill=fill)
 
 
+def warped_mask(mask: NDArray[np.bool_], matrix: Matrix, *, size: tuple[int, int] | None = None) -> NDArray[np.bool_]:
+    """A mask (H, W) brought into another frame; see `warped`."""
+    inside: NDArray[np.bool_] = warped(mask.astype(np.float32), matrix, size=size) > 0.5
+    return inside
+
+
 def motion(
     center: tuple[float, float], *, degrees: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)
 ) -> Matrix:
