@@ -132,9 +132,9 @@ def shapes() -> Plan:
                 losses=dict(SCALES_OF_LOSSES),
                 lr=3e-3,
                 schedule={"one_cycle": {}},
-                epochs=7,
+                epochs=9,
                 clip=10.0,
-                validation={"metric": "map50", "every": 7, "keep": "last"},
+                validation={"metric": "map50", "every": 9, "keep": "last"},
             ),
         ),
     )
