@@ -5,8 +5,11 @@ import json
 import os
 import random
 import struct
+import threading
 import time
 import tracemalloc
+import weakref
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +20,7 @@ from torch.utils.data import DataLoader
 
 from gradatim import DataError, FeatureStore
 from gradatim.features import Field
-from gradatim.features.reading import threads_for
+from gradatim.features.reading import gathered_ahead, read_beside, under_way
 from gradatim.features.schema import DTYPES, PAGE, Schema
 from gradatim.features.shelf import Shelf
 
@@ -470,7 +473,7 @@ def large(tmp_path):
 
 @pytest.mark.parametrize("reuse", [0, 1, 2, 5])
 def test_large_batches_are_gathered_ahead_in_order_and_stay_valid(reuse, large):
-    assert threads_for(7 * large.schema.stride) == min(2, os.cpu_count() or 1)
+    assert read_beside(7 * large.schema.stride) == ((os.cpu_count() or 1) > 1)
     valid, seen = [], []
     for batch in large.batches(7, seed=1, reuse=reuse):
         valid = [*valid, batch][-(reuse or 100) :]
@@ -482,6 +485,51 @@ def test_large_batches_are_gathered_ahead_in_order_and_stay_valid(reuse, large):
     whole = [row for batch in seen for row in batch]
     assert sorted(whole) == list(range(64))
     assert whole == [int(row) for batch in large.batches(1, seed=1) for row in batch["x"][:, 0]]
+
+
+def test_what_waits_for_a_batch_gathers_others_meanwhile():
+    makers, begun = set(), threading.Event()
+
+    def slow():
+        begun.set()
+        time.sleep(0.2)
+        return 0
+
+    def other(number):
+        begun.wait()
+        makers.add(threading.current_thread())
+        return number
+
+    jobs = [slow, *(partial(other, number) for number in range(1, 20))]
+
+    assert list(gathered_ahead(iter(jobs), beside=True)) == list(range(20))
+    assert threading.current_thread() in makers
+
+
+def test_results_that_are_taken_are_let_go():
+    class Made:
+        pass
+
+    alive: weakref.WeakSet[Made] = weakref.WeakSet()
+
+    def make():
+        alive.add(made := Made())
+        return made
+
+    for _ in gathered_ahead((make for _ in range(200)), beside=True):
+        time.sleep(0.0002)
+        assert len(alive) <= under_way(True) + 2
+
+
+def test_what_a_job_raised_is_raised_where_its_result_was_awaited():
+    def fail():
+        raise KeyError("gone")
+
+    source = gathered_ahead(iter([lambda: 1, fail, lambda: 3]), beside=True)
+
+    assert next(source) == 1
+    with pytest.raises(KeyError, match="gone"):
+        next(source)
 
 
 def test_a_store_that_is_closed_while_it_is_read_does_no_harm(large):

@@ -16,7 +16,7 @@ from gradatim.data.dataset import Dataset
 from gradatim.engine.extract import given_values, nested, restored
 from gradatim.engine.features import Prefix, flat
 from gradatim.errors import DataError, GuardError
-from gradatim.features.reading import asked_ahead, gathered_ahead, threads_for, under_way
+from gradatim.features.reading import asked_ahead, gathered_ahead, read_beside, under_way
 from gradatim.features.store import Buffer as StoreBuffer
 from gradatim.features.store import FeatureStore
 from gradatim.task import MASK
@@ -75,14 +75,14 @@ class Feed:
             # The allocator of pinned memory waits for copies under way before it gives a block out again.
             return [store.buffer(size, pinned=True) for store in self.stores]
         ring = self._ring.setdefault(size, deque())
-        if len(ring) < self._hold + under_way(self._threads(size)):
+        if len(ring) < self._hold + under_way(self._beside(size)):
             ring.append([store.buffer(size) for store in self.stores])
         else:
             ring.rotate(-1)
         return ring[-1]
 
-    def _threads(self, batch_size: int) -> int:
-        return threads_for(batch_size * sum(store.schema.stride for store in self.stores))
+    def _beside(self, batch_size: int) -> bool:
+        return read_beside(batch_size * sum(store.schema.stride for store in self.stores))
 
     def restored(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values on the device in the dtype that they were computed in; changes and returns `values`."""
@@ -105,7 +105,7 @@ class Feed:
         chosen = asked_ahead(named, _SECOND, [store.records for store in self.stores], order.batch_size)
         if not fields:
             gathers = (partial(self._gather, rows, self._buffers(len(rows))) for _, rows in chosen)
-            yield from gathered_ahead(gathers, self._threads(order.batch_size))
+            yield from gathered_ahead(gathers, self._beside(order.batch_size))
             return
         mine, theirs = _two(chosen)
         drawn = ([(epoch % self.views, index) for epoch, index in one] for one, _ in theirs)

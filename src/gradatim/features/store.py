@@ -17,7 +17,7 @@ from torch import Tensor
 from gradatim.data.random import keyed_generator
 from gradatim.errors import DataError, unknown
 from gradatim.features.mapping import MappedRecords
-from gradatim.features.reading import asked_ahead, gathered_ahead, threads_for, under_way
+from gradatim.features.reading import asked_ahead, gathered_ahead, read_beside, under_way
 from gradatim.features.schema import DTYPES, PAGE, Field, Schema
 from gradatim.features.sealed import read_sealed, write_sealed
 from gradatim.features.shards import (
@@ -369,15 +369,15 @@ class FeatureStore:
         chosen = np.arange(self._rows) if indices is None else self.checked(indices)
         if shuffle:
             chosen = keyed_generator(seed, "features", epoch).permutation(chosen)
-        threads = threads_for(batch_size * self.schema.stride)
+        beside = read_beside(batch_size * self.schema.stride)
         cut = (chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size))
         batches = asked_ahead(cut, lambda rows: rows, [self.records], batch_size)
-        with self.lent(batch_size, reuse + under_way(threads) if reuse else 0) as buffers:
+        with self.lent(batch_size, reuse + under_way(beside) if reuse else 0) as buffers:
             gathers = (
                 partial(self.gather_checked, rows, buffers[n % len(buffers)] if buffers else self.buffer(len(rows)))
                 for n, rows in enumerate(batches)
             )
-            yield from gathered_ahead(gathers, threads)
+            yield from gathered_ahead(gathers, beside)
 
     def dataset(self) -> "StoredSamples":
         """The samples for torch's loaders."""
