@@ -64,7 +64,7 @@ def worked(*arguments):
     return answer
 
 
-MAIN = "from gradatim.cli import main; main()"
+MAIN = "from gradatim.cli import script; script()"
 
 
 def started(*arguments, cwd, code=MAIN):

@@ -42,7 +42,7 @@ def test_an_installed_package_is_found_by_its_entry_point(tmp_path):
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: gradatim-denoise\nVersion: 0.1.0\n")
     (info / "entry_points.txt").write_text("[gradatim.systems]\ndenoise = denoise\n")
     (tmp_path / "site" / "denoise.py").write_text((EXAMPLE / "denoise.py").read_text())
-    command = [sys.executable, "-c", "from gradatim.cli import main; main()"]
+    command = [sys.executable, "-c", "from gradatim.cli import script; script()"]
 
     result = subprocess.run(
         [*command, "run", str(EXAMPLE / "plan.yaml"), "--once", "--json"],

@@ -133,7 +133,17 @@ def test_in_a_process_of_its_own_progress_goes_to_stderr_and_results_to_stdout(p
     assert "trains encoder, decoder, mask_token" in answer.err
     assert "trains" not in answer.out
     assert "finished" in answer.out
-    assert process("plan", "no.yaml", cwd=place).code == 1
+
+
+def test_plan_leaves_its_process_at_once_with_its_whole_answer_and_code(place):
+    answer = process("plan", "maefuse/small", "--json", cwd=place)
+
+    assert answer.code == 0
+    stages = worked("plan", "maefuse/small", "--json").json["stages"]
+    assert [stage["parts"] for stage in answer.json["stages"]] == [stage["parts"] for stage in stages]
+    wrong = process("plan", "no.yaml", cwd=place)
+    assert (wrong.code, wrong.out) == (1, "")
+    assert wrong.err.startswith("error: ")
     assert process("plan", "--no", cwd=place).code == 2
 
 

@@ -299,7 +299,7 @@ def test_processes_of_torchrun_share_the_shards_and_wait_for_each_other(place, e
 
 FULL = (
     "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (60_000, 60_000))\n"
-    "from gradatim.cli import main; main()"
+    "from gradatim.cli import script; script()"
 )
 
 
