@@ -12,6 +12,7 @@ from gradatim.data.dataset import Dataset
 from gradatim.errors import SystemDefinitionError, problems, unknown
 from gradatim.plan.graph import kept_values
 from gradatim.plan.plan import Plan, merged
+from gradatim.plan.prepared import Prepared
 from gradatim.plan.stage import Stage
 from gradatim.plan.vocabulary import Rule, Vocabulary
 from gradatim.task import MASK, Call, Task, read_call, read_tasks
@@ -33,6 +34,7 @@ class DataKind:
         check: (model settings, opened data, fields that a stage reads) -> what does not fit together, one sentence
             each.
         glance: as `open`, but quick: files need not be checked. For estimates.
+        prepared: a file that a trained model makes for the data, where their settings say so.
     """
 
     settings: type[BaseModel]
@@ -43,6 +45,7 @@ class DataKind:
     glance: Callable[[Any, Any], Dataset] | None = None
     defaults: Callable[[Any, Mapping[str, Any]], Mapping[str, Any]] | None = None
     check: Callable[[Any, Dataset, Collection[str]], Iterable[str]] = lambda model, dataset, fields: ()
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True)
@@ -202,6 +205,7 @@ class System:
             fields=self.data.fields,
             rules=self.rules,
             fixed=tuple(sorted(self._fixed_settings())),
+            prepared=self.data.prepared,
         )
 
     def _fixed_settings(self) -> set[str]:

@@ -93,18 +93,26 @@ class RunDisplay:
             done = "read" if not event["missing"] else f"compute {event['missing'] / 1e6:.1f} MB of"
             self._say(f"  features{which}: {done} {names} ({size:.1f} MB)", "cyan")
         elif event["state"] == "progress":
-            self._draw_features(event)
+            self._draw("features", event["done"], event["total"], event["left"])
         else:
             self.close()
             worst = max(event["differences"].values(), default=0.0)
             self._say(f"  features{which}: equal to computed ones within {worst:.1g}", "cyan")
 
-    def _draw_features(self, event: dict[str, Any]) -> None:
+    def _on_prepared(self, event: dict[str, Any]) -> None:
+        if event["state"] == "begun":
+            self._say(f"  {event['stage']}: the model of stage {event['by']} makes {event['file']}", "cyan")
+        elif event["state"] == "progress":
+            self._draw(event["file"], event["done"], event["total"], event["left"])
+        else:
+            self.close()
+
+    def _draw(self, what: str, done: int, total: int, left: float | None) -> None:
         if not sys.stderr.isatty():
             return
         if self._progress is None:
             self._progress = Progress(
-                TextColumn("  features"),
+                TextColumn(f"  {what}"),
                 BarColumn(bar_width=24),
                 MofNCompleteColumn(),
                 TimeElapsedColumn(),
@@ -112,11 +120,11 @@ class RunDisplay:
                 console=self._console,
                 transient=True,
             )
-            self._task = self._progress.add_task("features", total=event["total"], left="")
+            self._task = self._progress.add_task(what, total=total, left="")
             self._progress.start()
-        left = "" if event["left"] is None else f"{event['left']:.0f} s left"
-        self._progress.update(self._task, completed=event["done"], total=event["total"], left=left)
-        if event["done"] == event["total"]:
+        told = "" if left is None else f"{left:.0f} s left"
+        self._progress.update(self._task, completed=done, total=total, left=told)
+        if done == total:
             self.close()
 
     def _on_step(self, event: dict[str, Any]) -> None:

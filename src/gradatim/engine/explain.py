@@ -7,6 +7,7 @@ from torch import nn
 from gradatim.engine.build import converted_options, outline_parts, settings_of
 from gradatim.engine.memory import estimate
 from gradatim.engine.outlook import outlook
+from gradatim.engine.prepare import maker_of
 from gradatim.engine.run import checked_plan, document_of
 from gradatim.engine.sources import Builder, check_sources, children_of, described
 from gradatim.errors import GradatimError
@@ -25,8 +26,8 @@ def explain(plan: Plan | Document, *, system: System | None = None) -> dict[str,
 
     Returns:
         JSON values: `system`, `stages` with their `parts` (state, arrays, values, origin, lr), losses and
-        estimated `memory` in bytes, `features` that are kept, `warnings`, and `unusable`: sources that cannot be used
-        as they are now.
+        estimated `memory` in bytes, `features` that are kept and the file that is `prepared` before it; `warnings`,
+        and `unusable`: sources that cannot be used as they are now.
 
     Raises:
         PlanError: with all that is wrong.
@@ -83,9 +84,19 @@ def _stage(
         "losses": {name: dict(training.losses) for name, training in stage.trainings().items()},
         "memory": memory,
         "features": features,
+        "prepared": _prepared(system, stage),
         "parts": {part: _part(part, state, stage, outlines.get(part), origins) for part, state in states.items()},
     }
     return told, wrong
+
+
+def _prepared(system: System, stage: Stage) -> dict[str, str] | None:
+    """The file that is made for a stage's data, and by whose model."""
+    maker = maker_of(system, stage)
+    if system.data.prepared is None or maker is None:
+        return None
+    by = f"stage {maker.stage}" + (f" of {maker.run}" if maker.run else "")
+    return {"file": system.data.prepared.file, "by": by}
 
 
 def _part(part: str, state: State, stage: Stage, outline: nn.Module | None, origins: dict[str, str]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from gradatim.engine.loop import Observer, Tick
 from gradatim.engine.memory import shape_problems
 from gradatim.engine.module import read_fields
 from gradatim.engine.outlook import kept_bytes
+from gradatim.engine.prepare import Preparation, maker_of, maker_problem, with_prepared
 from gradatim.engine.sources import Builder, check_sources, load_sources
 from gradatim.engine.stage import StageJob, run_stage, used_parts
 from gradatim.engine.store import PartStore
@@ -82,6 +83,7 @@ class _Run:
     tick: Tick
     builder: Builder
     code: str
+    once: bool
     data: dict[str, "Opened"] = field(default_factory=dict)
 
 
@@ -160,7 +162,7 @@ def run(
     checked, system, _ = checked_plan(document, system)
     if once:
         with tempfile.TemporaryDirectory(prefix="gradatim-once-") as brief:
-            return _run(_shortened(checked), system, Path(brief) / "run", stages, device, observe, tick)
+            return _run(_shortened(checked), system, Path(brief) / "run", stages, device, observe, tick, once=True)
     folder = out or next_folder(Path("runs"), checked.system)
     return _run(checked, system, folder, stages, device, observe, tick)
 
@@ -191,6 +193,8 @@ def _run(
     device: str | None,
     observe: Observer | None,
     tick: Tick | None,
+    *,
+    once: bool = False,
 ) -> RunResult:
     _check_stage_names(plan, stages)
     run_folder = RunFolder(folder)
@@ -201,6 +205,7 @@ def _run(
         folder=run_folder,
         place=this_place(device),
         code=code_digest(system),
+        once=once,
         observe=_all(log.write, scalars.write, *([observe] if observe else [])),
         tick=tick or (lambda done, total: None),
         builder=Builder(system=system, settings=settings_of(system, plan), seed=plan.seed, allow=plan.allow),
@@ -277,6 +282,8 @@ def _check_before(state: _Run) -> None:
             misfits = state.system.data.check(state.builder.settings, opened.train, fields)
             wrong += [f"stage {stage.name!r}: {line}" for line in misfits]
             wrong += lone_problems(state.system, stage, len(opened.train), world=state.place.world)
+            unmade = maker_problem(state.system, stage)
+            wrong += [f"stage {stage.name!r}: {unmade}"] if unmade else []
         except DataError as error:
             wrong.append(f"stage {stage.name!r}: {error}")
         except PlanError as error:
@@ -390,6 +397,8 @@ def _key(state: _Run, stage: Stage, weights: Mapping[str, str]) -> dict[str, str
 def _take_finished(state: _Run, stage: Stage, path: Path, store: PartStore) -> dict[str, Any]:
     """Take over a stage that this run has finished, if it is still what the plan asks for."""
     record = read_json(path)
+    if maker_of(state.system, stage) is not None and not state.once:
+        state.data[stage.name] = open_data(state.system, with_prepared(state.system, stage, path.parent))
     changed = [name for name in differences(record, _key(state, stage, {})) if name != "weights"]
     if changed:
         raise RunError(
@@ -407,8 +416,9 @@ def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict
     """Train a stage, or take it over from a neighboring run that has an equal one."""
     introduced = _bring_parts(state, stage, store)
     weights = {part: store.lineage(part).digest for part in used_parts(state.system, stage)}
-    key = _key(state, stage, weights)
     folder = state.folder.stage(number, stage.name)
+    _prepare(state, stage, folder)
+    key = _key(state, stage, weights)
     twin = _equal_stage(state, key["key"], stage, introduced)
     if twin is not None:
         _link(twin, folder)
@@ -434,6 +444,30 @@ def _carry_out(state: _Run, stage: Stage, number: int, store: PartStore) -> dict
         tick=state.tick,
     )
     return run_stage(job, store, introduced)
+
+
+def _prepare(state: _Run, stage: Stage, folder: Path) -> None:
+    """Have a trained model make the file that the stage's data need, and open the data with it.
+
+    A single batch is one of data without it: making it goes through all samples.
+    """
+    kind, maker = state.system.data.prepared, maker_of(state.system, stage)
+    if kind is None or maker is None or state.once:
+        return
+    prepare = Preparation(
+        kind=kind,
+        maker=maker,
+        system=state.system,
+        stage=stage,
+        run=state.folder.path,
+        folder=folder,
+        digests=open_data(state.system, stage).digests,
+        code=state.code,
+        device=state.place.device,
+        observe=state.observe,
+    )
+    prepare()
+    state.data[stage.name] = open_data(state.system, with_prepared(state.system, stage, folder))
 
 
 def _bring_parts(state: _Run, stage: Stage, store: PartStore) -> tuple[str, ...]:

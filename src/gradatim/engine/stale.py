@@ -1,10 +1,12 @@
 """Why a stage would be trained again: its key beside that of a finished stage."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import settings_of
+from gradatim.engine.prepare import with_prepared
 from gradatim.engine.run import checked_plan
 from gradatim.errors import DataError
 from gradatim.find import code_digest
@@ -28,14 +30,20 @@ def staleness(document: Document, runs: Path) -> list[tuple[str, str, str]]:
     """
     plan, system, _ = checked_plan(document)
     folders = [runs] if RunFolder(runs).exists() else sorted(path.parent for path in runs.glob("*/plan.yaml"))
-    records = [record for folder in folders for record in RunFolder(folder).stage_records().values()]
+    records = [
+        (run.stage(int(record["number"]), name), record)
+        for run in map(RunFolder, folders)
+        for name, record in run.stage_records().items()
+    ]
     model = settings_of(system, plan).model_dump(mode="json")
     code, rows, upset = code_digest(system), [], ""
     for stage in plan.stages:
-        key = stage_key(
-            stage, seed=plan.seed, model=model, parts={}, data=_data(system, stage), code=code, version=__version__
-        )
-        found = [differences(record, key) for record in records if record["name"] == stage.name]
+        key = partial(stage_key, stage, seed=plan.seed, model=model, parts={}, code=code, version=__version__)
+        plain, found = _data(system, stage), []
+        for folder, record in records:
+            if record["name"] == stage.name:
+                read = with_prepared(system, stage, folder)
+                found.append(differences(record, key(data=plain if read is stage else _data(system, read))))
         nearest = min(([name for name in one if name != "weights"] for one in found), key=len, default=None)
         if nearest is None:
             rows.append((stage.name, "to do", "no run has finished it"))

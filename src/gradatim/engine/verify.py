@@ -14,6 +14,7 @@ from gradatim.engine.build import build_part, converted_options, settings_of
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.judge import Judge, Judgement
 from gradatim.engine.model import load_run
+from gradatim.engine.prepare import with_prepared
 from gradatim.engine.run import checked_plan
 from gradatim.engine.sources import Builder, load_sources
 from gradatim.errors import GradatimError, PlanError, RunError, unknown
@@ -74,7 +75,7 @@ def verify_run(
     plan, found_system, _ = checked_plan(read_plan_document(str(folder)), system)
     if not run.model.is_file():
         raise RunError(f"{folder}: not finished; `gradatim run` goes on with it")
-    judges = _Judges(plan, found_system, metric, this_place(device))
+    judges = _Judges(run, plan, found_system, metric, this_place(device))
     now = judges.judged(dict(model.parts))
     random = judges.judged(
         {name: build_part(found_system, judges.settings, name, plan.seed + 1) for name in model.parts}
@@ -91,7 +92,7 @@ def verify_run(
 class _Judges:
     """Judges models on the validation data of a plan's last stage."""
 
-    def __init__(self, plan: Plan, system: System, metric: str | None, place: Place) -> None:
+    def __init__(self, run: RunFolder, plan: Plan, system: System, metric: str | None, place: Place) -> None:
         self.plan, self.system, self.place = plan, system, place
         self.settings = settings_of(system, plan)
         last = plan.stages[-1]
@@ -102,7 +103,8 @@ class _Judges:
                 "guards": last.guards.model_copy(update={"loss_band": Band(band=BAND, reference="validation")}),
             }
         )
-        data = system.data.settings.model_validate(dict(last.data))
+        read = with_prepared(system, last, run.stage(len(plan.stages), last.name))
+        data = system.data.settings.model_validate(dict(read.data))
         self.data: Dataset = system.data.open(data, "validate")
 
     @property

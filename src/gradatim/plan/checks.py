@@ -122,6 +122,19 @@ def _stage(index: int, stage: Stage, plan: Plan, names: Vocabulary) -> Iterator[
     yield from _options(place, stage, names)
     yield from _values(place, stage, names)
     yield from _guards(place, stage, first=index == 0)
+    yield from _prepared(place, stage, [one.name for one in plan.stages[:index]], names)
+
+
+def _prepared(place: Place, stage: Stage, earlier: Sequence[str], names: Vocabulary) -> Iterator[Finding]:
+    if names.prepared is None:
+        return
+    try:
+        maker = names.prepared.maker(names.data.model_validate(dict(stage.data)))
+    except ValidationError:
+        return
+    if maker is not None and maker.run is None and maker.stage not in earlier:
+        message = unknown("earlier stage", maker.stage, earlier)
+        yield Finding((*place, "data", names.prepared.setting, "stage"), message)
 
 
 def _length(place: Place, stage: Stage) -> Iterator[Finding]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from gradatim.plan.prepared import Prepared
 from gradatim.plan.sources import Source
 
 
@@ -53,6 +54,7 @@ class Vocabulary:
         fields: names that a sample holds under given data settings.
         rules: the system's own checks, by name.
         fixed: settings that weights are refused under another value of, unless the plan allows it.
+        prepared: the file that an earlier stage's model may make for a stage's data.
     """
 
     system: str
@@ -66,6 +68,7 @@ class Vocabulary:
     fields: Callable[[Any], tuple[str, ...]]
     rules: Mapping[str, "Rule"] = field(default_factory=dict)
     fixed: tuple[str, ...] = ()
+    prepared: Prepared | None = None
 
 
 @dataclass(frozen=True)

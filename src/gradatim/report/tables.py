@@ -56,6 +56,8 @@ def plan_table(told: Mapping[str, Any]) -> Table:
         ]
         head.append(f"memory {_memory(stage['memory'])}")
         head += feature_lines(stage.get("features"))
+        if stage.get("prepared"):
+            head.append(f"before it, {stage['prepared']['by']} makes {stage['prepared']['file']}")
         rows = list(stage["parts"].items())
         for line in range(max(len(head), len(rows))):
             left = Text(head[line] if line < len(head) else "", style="bold" if line == 0 else "")

@@ -3,11 +3,10 @@
 import numpy as np
 import pytest
 
+from gradatim.systems.ifvit.aligning import pairs_to_align
 from gradatim.systems.ifvit.alignment import settled
-from gradatim.systems.ifvit.registration import Registrar, aligned_pairs, pairs_to_align
 from gradatim.systems.ifvit.sources import FingersSettings, drawn_prints
-from gradatim.systems.ifvit.warping import inverse, motion, moved, warped
-from tiny_ifvit import parts, settings
+from gradatim.systems.ifvit.warping import motion, moved, warped
 
 
 @pytest.fixture(scope="module")
@@ -49,27 +48,3 @@ def test_prints_of_two_fingers_are_less_alike_wherever_they_lie(source):
 
     assert own > 0.99
     assert other < 0.5
-
-
-def test_motions_are_named_by_both_prints_and_pairs_without_one_are_left_out(source):
-    built, task = parts("backbone", "transformer"), {}
-
-    def compute(name, sample, want):
-        from gradatim.systems.ifvit import SYSTEM
-
-        task["name"] = name
-        for part in built.values():
-            part.eval().requires_grad_(False)
-        return SYSTEM.read_tasks[name].compute(built, sample, want=want)
-
-    seen = []
-    pairs = pairs_to_align(source, imposters=0.0)[:3]
-    found = aligned_pairs(
-        Registrar(compute, settings().backbone), source, pairs, lambda done, of: seen.append((done, of))
-    )
-
-    assert task == {"name": "dense"}
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    names = {(source.name(pair.first), source.name(pair.second)) for pair in pairs}
-    assert set(found) <= names
-    assert all(np.allclose(inverse(matrix) @ matrix, np.eye(3), atol=1e-6) for matrix in found.values())

@@ -1,6 +1,7 @@
 """IFViT: matches fingerprints, and shows by dense correspondences why."""
 
 from gradatim.system import DataKind, System
+from gradatim.systems.ifvit.aligning import PREPARED
 from gradatim.systems.ifvit.data import FingerprintSettings, glance_data, misfits, open_data, sample_shapes, with_sizes
 from gradatim.systems.ifvit.layouts import LAYOUTS, told_of
 from gradatim.systems.ifvit.losses import LOSSES
@@ -26,6 +27,7 @@ SYSTEM = System(
         check=misfits,
         defaults=with_sizes,
         glance=glance_data,
+        prepared=PREPARED,
     ),
     fields=(
         "image1", "image2", "roi1", "roi2", "points", "mask1", "mask2", "overlap", "label", "finger1", "finger2",

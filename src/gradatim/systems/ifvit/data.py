@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gradatim.data.random import keyed_generator
 from gradatim.errors import DataError, problems, unknown
+from gradatim.plan.prepared import MadeBy
 from gradatim.systems.ifvit.alignment_file import read_alignments
 from gradatim.systems.ifvit.corruption import Corruption
 from gradatim.systems.ifvit.datasets import DATASETS, dataset_name, list_prints, parted, verify_prints
@@ -64,7 +65,9 @@ class FingerprintSettings(BaseModel):
         misplaced: most that the matcher's alignments are wrong by: a shift in sides of the picture, and a turn in
             radians; those that a network finds are never exact.
         alignments: file of motions between prints of files, written by `write_alignments`. The matcher's pairs are then
-            those that it lists, imposters too. By default all pairs are made, and lie as they do in their files.
+            those that it lists, imposters too. `{stage: dense}` has that stage's model make the file before this stage
+            begins, `{run: R, stage: dense}` that of another run. By default all pairs are made, and lie as they do in
+            their files.
         fingernet: weights of FingerNet, which then makes ridges clear and says where a file's print is; None: Gabor
             filters do.
         fit: how a print of a file comes to be a square; see `prints.fitted`.
@@ -89,7 +92,7 @@ class FingerprintSettings(BaseModel):
     enhance: bool = False
     fingernet: Path | None = None
     misplaced: Annotated[float, Field(ge=0, le=0.2)] = 0.0
-    alignments: Path | None = None
+    alignments: Path | MadeBy | None = None
     fit: Fit = "keep"
     holdout: Annotated[float, Field(ge=0, lt=1)] = 0.1
     limit: PositiveInt | None = None
@@ -331,7 +334,7 @@ def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> Pair
             )
         if check:
             verify_prints(settings.root, files)
-        given = None if settings.alignments is None else read_alignments(settings.alignments, settings.size)
+        given = read_alignments(settings.alignments, settings.size) if isinstance(settings.alignments, Path) else None
         source = FilePrints(
             files,
             settings.size,
@@ -351,6 +354,15 @@ def _opened(settings: FingerprintSettings, split: Split, *, check: bool) -> Pair
             f"those of two; hold out more subjects (holdout is {settings.holdout:g}), or set `imposters`."
         )
     return dataset
+
+
+def splits_of(settings: FingerprintSettings) -> tuple[Split, ...]:
+    """Those of training and validation that have prints."""
+    splits: tuple[Split, ...] = ("train", "validate")
+    if settings.draws:
+        return splits
+    files = list_prints(settings.layout, settings.root).files
+    return tuple(split for split in splits if parted(files, split, holdout=settings.holdout, seed=settings.seed))
 
 
 def sample_shapes(settings: FingerprintSettings, model: Any) -> dict[str, Tensor]:

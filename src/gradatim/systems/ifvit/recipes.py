@@ -30,19 +30,23 @@ def _dense_stage() -> Stage:
     )
 
 
-def _matcher_stage(transformer: Mapping[str, Any]) -> Stage:
-    """Module 2: the trained transformer learns whose prints they are; the rest starts fresh."""
+def _matcher_stage(dense: Mapping[str, Any]) -> Stage:
+    """Module 2: the trained transformer learns whose prints they are; the rest starts fresh.
+
+    Args:
+        dense: the stage of registration, which gives the transformer and lays prints on one another.
+    """
     return Stage(
         name="matcher",
         task="match",
-        init={"backbone": "fresh", "transformer": transformer, "embedding": "fresh", "centers": "fresh"},
+        init={"backbone": "fresh", "transformer": dense, "embedding": "fresh", "centers": "fresh"},
         train=("backbone", "transformer", "embedding", "centers"),
         losses=_LOSSES,
         lr=1e-4,
         schedule={"cosine": {"warmup": 5000, "final": 0.01}},
         epochs=70,
         batch_size=128,
-        data={"root": "prints", "layout": "fvc2002", "samples": "matcher"},
+        data={"root": "prints", "layout": "fvc2002", "samples": "matcher", "alignments": dense},
         validation={"metric": "eer"},
         **_ADAMW,
     )

@@ -9,13 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from gradatim.data.random import keyed_generator
 from gradatim.systems.ifvit.alignment import Alignment, Search, align, settled
 from gradatim.systems.ifvit.geometry import cell_points, mutual_matches
 from gradatim.systems.ifvit.overlap import Mask, ridge_mask
-from gradatim.systems.ifvit.pairs import Pair, draw_imposter, genuine_pairs, imposter_count
 from gradatim.systems.ifvit.prints import background
-from gradatim.systems.ifvit.sources import PrintSource
 from gradatim.systems.ifvit.warping import Matrix, Picture, Points, inverse, moved, warped
 
 Compute = Callable[[str, Mapping[str, Any], Sequence[str]], Mapping[str, Any]]
@@ -127,42 +124,3 @@ def _covered(mask: Mask, grid: Sequence[int]) -> NDArray[np.bool_]:
     inside = torch.from_numpy(mask.astype(np.float32))[None, None]
     shares = torch.nn.functional.adaptive_avg_pool2d(inside, (rows, columns))
     return (shares.flatten() >= _LEAST_COVERED).numpy()
-
-
-def pairs_to_align(source: PrintSource, *, imposters: float, seed: int = 0) -> list[Pair]:
-    """All pairs of prints of one finger, and pairs of two fingers that are a share of all.
-
-    Args:
-        source: the prints.
-        imposters: share of all pairs.
-        seed: of the imposters.
-    """
-    genuine = genuine_pairs(source.finger)
-    random = keyed_generator(seed, "pairs to align")
-    count = imposter_count(len(genuine), imposters) if len(set(source.finger.tolist())) > 1 else 0
-    drawn = dict.fromkeys(draw_imposter(source.finger, random) for _ in range(count))
-    return [*genuine, *drawn]
-
-
-def aligned_pairs(
-    registrar: Registrar,
-    source: PrintSource,
-    pairs: Sequence[Pair],
-    progress: Callable[[int, int], object] = lambda done, of: None,
-) -> dict[tuple[str, str], Matrix]:
-    """The motion of each pair on which matched cells agree, by the names of both prints; others are left out.
-
-    Args:
-        registrar: registers.
-        source: the prints, in squares whose sides are multiples of a cell.
-        pairs: which; imposters are registered in the same way, since else the overlap would give them away.
-        progress: receives (pairs done, pairs in all).
-    """
-    found = {}
-    for done, (first, second, _) in enumerate(pairs, 1):
-        masks = source.mask(first), source.mask(second)
-        one = registrar.register(source.picture(first), source.picture(second), masks)
-        if one.alignment is not None:
-            found[source.name(first), source.name(second)] = one.matrix
-        progress(done, len(pairs))
-    return found
