@@ -205,7 +205,7 @@ def small() -> Plan:
 
 def demo() -> Plan:
     """The stages of `small` in about a minute, for generated scenes."""
-    return _own_encoder({"pretrain": 40, "pixels": 240, "decoder": 40, "mean": 80, "joint": 400}, batch_size=16)
+    return _own_encoder({"pretrain": 40, "pixels": 400, "decoder": 40, "mean": 1000, "joint": 200}, batch_size=16)
 
 
 def _idle_cfm(plan: Plan) -> Iterator[tuple[int, str, str]]:
