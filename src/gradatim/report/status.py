@@ -36,9 +36,10 @@ def _stage(name: str, record: Mapping[str, Any] | None, events: Sequence[Mapping
     judged = [e for e in events if e["event"] == "validation" and e["best"]]
     guards = [e for e in events if e["event"] in ("guard", "lengthened")]
     last = steps[-1] if steps else {}
+    making = "" if started else _making([e for e in events if e["event"] == "prepared"])
     return {
         "name": name,
-        "state": "finished" if record else "begun" if started else "to do",
+        "state": "finished" if record else "begun" if started else making or "to do",
         "step": record["steps"] if record else last.get("step", 0),
         "steps": record["steps"] if record else started[-1]["steps"] if started else None,
         "losses": ", ".join(
@@ -47,3 +48,12 @@ def _stage(name: str, record: Mapping[str, Any] | None, events: Sequence[Mapping
         "best": f"{judged[-1]['metric']} {float(judged[-1]['value']):.4g}" if judged else "",
         "guards": "; ".join(guard["message"] for guard in guards),
     }
+
+
+def _making(events: Sequence[Mapping[str, Any]]) -> str:
+    """What is made for a stage before it begins, and how far that is; empty where nothing is."""
+    if not events or events[-1]["state"] == "made":
+        return ""
+    last = events[-1]
+    share = f", {last['done']} of {last['total']}" if last["state"] == "progress" else ""
+    return f"{last['by']} makes {last['file']}{share}"

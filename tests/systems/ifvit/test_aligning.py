@@ -15,6 +15,7 @@ from gradatim.engine.verify import verify_run
 from gradatim.errors import DataError, PlanError
 from gradatim.find import read_plan_document
 from gradatim.plan import override
+from gradatim.report.status import run_status
 from gradatim.systems.ifvit import aligning
 from gradatim.systems.ifvit.alignment_file import read_alignments
 from gradatim.systems.ifvit.data import FingerprintSettings, open_data
@@ -134,6 +135,9 @@ def test_an_interrupted_alignment_goes_on_and_ends_with_the_same_bits(here, tmp_
             run(plan(), folder)
     assert (folder / f"{FILE}.part").is_file()
     assert not (folder / FILE).exists()
+    states = [stage["state"] for stage in run_status(folder)["stages"]]
+    assert states[0] == "finished"
+    assert states[1].startswith("dense makes alignments.json")
 
     left = stopped_after(monkeypatch, 1000)
     run(plan(), folder)
