@@ -1,8 +1,10 @@
 """Ridges made clear: those that were there, in their places, on drawn prints and on real ones."""
 
 import numpy as np
+import pytest
+from PIL import Image
 
-from gradatim.systems.ifvit.enhancement import enhanced, ridge_orientation, ridge_period
+from gradatim.systems.ifvit.enhancement import enhanced, ridge_distance, ridge_orientation, ridge_period
 from gradatim.systems.ifvit.fingers import make_impression, make_master
 from gradatim.systems.ifvit.fingers.impression import sampled
 from gradatim.systems.ifvit.prints import read_print
@@ -26,6 +28,25 @@ def test_the_distance_of_waves_is_found():
         for degrees in (0, 40):
             found = ridge_period(waves(period, degrees), np.ones((64, 64), bool), 6)
             assert abs(np.median(found) / period - 1) < 0.1
+
+
+@pytest.mark.parametrize("period", [4.0, 7.0, 11.0, 18.0])
+def test_the_usual_distance_of_waves_is_found_at_any_scale(period):
+    for degrees in (0, 30, 75):
+        whole = (waves(period, degrees, side=160) + 1) / 2
+        assert ridge_distance(whole, np.ones(whole.shape, bool)) == pytest.approx(period, rel=0.05)
+
+
+def test_a_print_of_another_size_has_ridges_so_much_farther_apart():
+    drawn = make_impression(make_master(3, 0, size=256), 0)
+    base = ridge_distance(drawn.image / 255, drawn.mask)
+    for factor in (0.5, 0.75, 1.5):
+        side = round(256 * factor)
+        image, mask = (
+            np.asarray(Image.fromarray(np.uint8(x)).resize((side, side), Image.Resampling.BILINEAR))
+            for x in (drawn.image, drawn.mask * 255)
+        )
+        assert ridge_distance(image / np.float32(255), mask > 127) == pytest.approx(base * factor, rel=0.1)
 
 
 def test_ridges_of_a_print_are_where_the_finger_has_them():
