@@ -200,7 +200,7 @@ def _own_encoder(steps: Mapping[str, int], *, batch_size: int) -> Plan:
 
 def small() -> Plan:
     """All stages of a model that two processor cores train in minutes, its encoder pretrained on the same pairs."""
-    return _own_encoder({"pretrain": 400, "pixels": 700, "decoder": 200, "mean": 200, "joint": 2000}, batch_size=32)
+    return _own_encoder({"pretrain": 400, "pixels": 700, "decoder": 200, "mean": 1000, "joint": 1500}, batch_size=32)
 
 
 def demo() -> Plan:
