@@ -10,6 +10,8 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 
+# What is computed here is tiny: a second thread only waits, for longer than it works where cores are shared.
+torch.set_num_threads(1)
 _count = itertools.count()
 
 
@@ -29,7 +31,7 @@ def _own_features(tmp_path_factory, monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _one_thread():
-    # What is computed here is tiny: a second thread only waits, for longer than it works where cores are shared.
+    # What is tested may have changed it.
     torch.set_num_threads(1)
 
 
