@@ -1,10 +1,12 @@
 """A run that is killed twenty times, at start-up, in training and at the ends of stages, ends with the same bits.
 
 A moment is told by the run's own events and not by the clock, so a slow machine is killed at the same steps;
-a small random delay after the event spreads the blows over whatever the process does then.
+a small random delay after the event spreads the blows over whatever the process does then. Processes that shall live
+beyond their start-up are forked from one that has loaded torch already.
 """
 
 import json
+import os
 import random
 import signal
 import time
@@ -13,6 +15,7 @@ import pytest
 import torch
 
 from commandline import process, started
+from forked import Forked
 from gradatim.runs import read_events
 from gradatim.weights import header_of, read_weights
 from tiny import DEMO, STAGES, scenes, sets
@@ -51,12 +54,18 @@ def position(lines):
     return stage, step
 
 
+def begun(place, words):
+    """A command in a folder at once, with what it tells beside the folder and the features of all."""
+    features = os.environ["GRADATIM_FEATURES"]
+    return Forked(place, *words, told=place.with_suffix(".txt"), GRADATIM_FEATURES=features)
+
+
 def kill_at(place, words, moment):
     """Start a command and kill it at a moment; the position at which it died."""
     stage, step, delay = moment
     events = place / "runs" / "one" / "events.jsonl"
     before = events.stat().st_size if events.is_file() else 0
-    running = started(*words, cwd=place)
+    running = begun(place, words) if stage else started(*words, cwd=place)
 
     def now():
         if not events.is_file():
@@ -66,10 +75,10 @@ def kill_at(place, words, moment):
             return position(file.read().decode(errors="replace").splitlines())
 
     while now() < (stage, step):
-        assert running.poll() is None, f"ended by itself before {moment}: {running.stderr.read()}"
+        assert running.poll() is None, f"ended by itself before {moment}: {running.communicate()}"
         time.sleep(0.002)
     time.sleep(delay)
-    running.send_signal(signal.SIGKILL)
+    os.kill(running.pid, signal.SIGKILL)
     running.communicate()
     assert running.returncode == -signal.SIGKILL, f"ended by itself at {moment}"
     return now()

@@ -9,6 +9,7 @@ from torch import nn
 from commandline import worked
 from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
 from gradatim.systems.maefuse.synthetic import write_scenes
+from once import drawn
 
 MODEL = {
     "image_size": 16, "patch_size": 8, "width": 16, "depth": 1, "heads": 2, "decoder_width": 16, "decoder_depth": 1,
@@ -27,8 +28,11 @@ def sets(*changes):
 
 def scenes(folder, count=5, size=(24, 32)):
     """Pairs of generated scenes; returns the folder."""
+    return drawn(folder, _write_scenes, count, size)
+
+
+def _write_scenes(folder, count, size):
     write_scenes(folder, count, size=size)
-    return folder
 
 
 def parts(**settings):

@@ -12,6 +12,7 @@ from gradatim.plan import Plan, Stage
 from gradatim.systems.bombkd.feature_files import export_features
 from gradatim.systems.bombkd.feature_shards import FeatureRecord
 from gradatim.systems.bombkd.synthetic import MotionSettings, write_clips
+from once import drawn
 
 _TEACHER = {
     "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32, "image_size": 32,
@@ -86,8 +87,7 @@ def plan(*stages: Stage, model: dict[str, Any] | None = None, **changes: Any) ->
 def clip_files(folder: Path, *, count: int = 8, validate_count: int = 4) -> Path:
     """Little video files of motions, `{split}/{class}/clip_00000.mp4`; returns the folder."""
     settings = MotionSettings(count=count, validate_count=validate_count, frames=6, classes=CLASSES)
-    write_clips(folder, settings)
-    return folder
+    return drawn(folder, write_clips, settings)
 
 
 def files_plan(root: Path, *stages: Stage, model: dict[str, Any] | None = None) -> Plan:

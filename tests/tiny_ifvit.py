@@ -9,6 +9,7 @@ from gradatim.systems.ifvit.datasets.write import write_layout
 from gradatim.systems.ifvit.fingers import PrintStyle
 from gradatim.systems.ifvit.model import PARTS, IFViTSettings
 from gradatim.weights import write_weights
+from once import drawn
 from systems.ifvit.foreign import loftr_file
 
 MODEL = {
@@ -51,8 +52,11 @@ def parts(*names, **changes):
 
 def prints(folder, *, fingers=3, impressions=2, size=128, layout="fvc2002"):
     """A data set of prints that are drawn, hardly turned; returns its folder."""
+    return drawn(folder, _write_prints, layout, fingers, impressions, size)
+
+
+def _write_prints(folder, layout, fingers, impressions, size):
     write_layout(folder, layout, fingers=fingers, impressions=impressions, size=size, style=PrintStyle(rotation=5.0))
-    return folder
 
 
 def held_out(folder, fingers):

@@ -13,6 +13,7 @@ from gradatim.systems.multigriddet.layouts import CONVOLUTIONS, PLACES
 from gradatim.systems.multigriddet.model import PARTS, MultiGridDetSettings
 from gradatim.systems.multigriddet.pictures import write_shapes
 from gradatim.systems.multigriddet.shapes import ShapesSettings
+from once import drawn
 
 CLASSES = ("circle", "square", "triangle")
 ANCHORS = [[[28, 28], [24, 24]], [[18, 18], [15, 15]], [[10, 10], [7, 7]]]
@@ -110,8 +111,7 @@ def darknet_file(path, backbone, *, beyond=0):
 
 def shapes_folder(folder, **changes):
     """A YOLO folder of drawn shapes."""
-    write_shapes(folder, ShapesSettings(**{**SHAPES, **changes}))
-    return folder
+    return drawn(folder, write_shapes, ShapesSettings(**{**SHAPES, **changes}))
 
 
 def detector_files(folder):

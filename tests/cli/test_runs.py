@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from commandline import gradatim, process, worked
+from commandline import gradatim, worked
 from tiny import DEMO, STAGES, sets
 
 
@@ -34,12 +34,13 @@ def test_a_run_says_where_all_is_and_numbers_its_folder(own):
     assert same[0].samefile(same[1])
 
 
-def test_some_stages_then_the_rest_from_another_folder(own, tmp_path_factory):
+def test_some_stages_then_the_rest_from_another_folder(own, tmp_path_factory, monkeypatch):
     worked("run", "maefuse/demo", *sets(*DEMO), "--stages", "pretrain,pixels", "--out", "runs/x", "-q")
     status = worked("status", "runs/x", "--json").json
     elsewhere = tmp_path_factory.mktemp("elsewhere")
 
-    answer = process("run", own / "runs/x", cwd=elsewhere)
+    monkeypatch.chdir(elsewhere)
+    answer = gradatim("run", own / "runs/x")
 
     assert [stage["state"] for stage in status["stages"]] == ["finished"] * 2 + ["to do"] * 4
     assert status["state"] == "partly finished"

@@ -4,13 +4,11 @@ A moment is told by the files that are there and not by the clock; a small rando
 processes are forked from one that has loaded torch already; each still does what the command does, from its words on.
 """
 
-import multiprocessing
 import os
 import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -18,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from commandline import process, started
+from forked import Forked
 from tiny import scenes
 
 KILLS = 20
@@ -66,16 +65,20 @@ class Watch:
 
     def look(self):
         """Number of finished shards; none may change, and no two living processes may write the same one."""
-        for path in sorted(self.folder.glob("*/shard-*.json")):
-            shard = path.with_suffix(".safetensors")
-            stat = shard.stat()
-            self.finished.setdefault(shard, (stat.st_ino, stat.st_mtime_ns))
-            assert self.finished[shard] == (stat.st_ino, stat.st_mtime_ns), f"{shard} was computed again"
         seen = defaultdict(set)
-        for path in self.folder.glob("*/.shard-*.safetensors.*.part"):
-            number, owner = re.fullmatch(r"\.shard-(\d+)\.safetensors\.(\d+)(?:\.payload)?\.part", path.name).groups()
-            self.writers[int(owner)].add(int(number))
-            seen[path.parent.name, number].add(owner)
+        # By plain names: this runs all the while beside the processes that are watched.
+        for store in os.scandir(self.folder) if self.folder.is_dir() else []:
+            for name in [file.name for file in os.scandir(store)]:
+                if re.fullmatch(r"shard-.*\.json", name):
+                    shard = Path(store.path, name.removesuffix(".json") + ".safetensors")
+                    stat = shard.stat()
+                    self.finished.setdefault(shard, (stat.st_ino, stat.st_mtime_ns))
+                    assert self.finished[shard] == (stat.st_ino, stat.st_mtime_ns), f"{shard} was computed again"
+                elif name.startswith(".shard-") and ".safetensors." in name and name.endswith(".part"):
+                    pattern = r"\.shard-(\d+)\.safetensors\.(\d+)(?:\.payload)?\.part"
+                    number, owner = re.fullmatch(pattern, name).groups()
+                    self.writers[int(owner)].add(int(number))
+                    seen[store.name, number].add(owner)
         for shard, owners in seen.items():
             assert len([owner for owner in owners if lives(owner)]) <= 1, f"{shard} is computed by {owners}"
         return len(self.finished)
@@ -86,49 +89,6 @@ def lives(owner):
         return Path(f"/proc/{owner}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except OSError:
         return False
-
-
-CONTEXT = multiprocessing.get_context("forkserver")
-CONTEXT.set_forkserver_preload(["gradatim.engine.precompute", "gradatim.cli", "gradatim.report.tables"])
-
-
-def _command(words, folder, environment):
-    import torch
-
-    from gradatim.cli import main
-
-    os.chdir(folder)
-    os.environ.update(environment)
-    torch.set_num_threads(1)
-    with Path("told.txt").open("a") as told:
-        sys.stdout = sys.stderr = told
-        sys.argv = ["gradatim", *words]
-        main()
-
-
-class Forked:
-    """A command in a process that need not load torch first; behaves as the one of `started`."""
-
-    def __init__(self, folder, *words, **environment):
-        environment = {**os.environ, "GRADATIM_FEATURES": str(folder / "features"), **environment}
-        self._process = CONTEXT.Process(target=_command, args=(words, str(folder), environment))
-        self._process.start()
-        self._folder = folder
-        self.pid = self._process.pid
-
-    def poll(self):
-        return self._process.exitcode
-
-    returncode = property(poll)
-
-    def communicate(self, timeout=None):
-        self._process.join(timeout)
-        if self._process.exitcode is None:
-            raise subprocess.TimeoutExpired("gradatim", timeout)
-        return (self._folder / "told.txt").read_text()
-
-    def kill(self):
-        self._process.kill()
 
 
 def extraction(place, *words):

@@ -18,6 +18,7 @@ import torch
 from safetensors import safe_open
 from torch.utils.data import DataLoader
 
+from forked import CONTEXT
 from gradatim import DataError, FeatureStore
 from gradatim.features import Field
 from gradatim.features.reading import gathered_ahead, read_beside, under_way
@@ -558,7 +559,7 @@ def test_torchs_loader_reads_a_store(workers, batch_size, plain):
     generator = torch.Generator().manual_seed(0)
     loader = DataLoader(
         store.dataset(), batch_size=batch_size, shuffle=True, num_workers=workers, generator=generator,
-        multiprocessing_context="spawn" if workers else None,
+        multiprocessing_context=CONTEXT if workers else None,
     )  # fmt: skip
 
     found = torch.cat([batch["x"].reshape(-1, 64).clone() for batch in loader])

@@ -41,6 +41,25 @@ def test_the_first_rule_that_matches_is_taken():
     assert translation.dropped == {"w": "not needed"}
 
 
+def test_rules_of_plain_names_and_of_patterns_keep_their_order():
+    names = ("w", "w1", "ww", "x")
+    plain_first, _ = made(dict.fromkeys(names, ROWS), Rename("w", "a.plain"), Rename(r"(w\d*)", r"b.\1"))
+    plain_last, translation = made(dict.fromkeys(names, ROWS), Rename(r"(w\d*)", r"b.\1"), Rename("w", "a.plain"))
+
+    assert set(plain_first) == {"a.plain", "b.w1"}
+    assert set(plain_last) == {"b.w", "b.w1"}
+    assert translation.unknown == ("ww", "x")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["net/wx?", "net/wx*", "net/wx{0,1}", "other|net/w", "n.t/w", "(net)/w", "(?i)NET/w"]
+)
+def test_a_name_that_begins_otherwise_than_the_pattern_reads_is_matched_too(pattern):
+    _, translation = made({"net/w": ROWS}, Rename(pattern, "a.w"))
+
+    assert set(translation.made) == {"a.w"}
+
+
 def test_one_array_may_become_several():
     found, _ = made({"w": ROWS}, Rename("w", ("a.w", "b.w")))
 

@@ -71,8 +71,8 @@ def build_part(system: System, settings: Any, part: str, seed: int) -> nn.Module
         return system.parts[part](settings)
 
 
-class _WithoutDrawing(TorchFunctionMode):
-    """Leaves initial values out, which tensors without memory do not have; drawing some would load a compiler."""
+class WithoutDrawing(TorchFunctionMode):
+    """Leaves initial values out: tensors without memory have none, and drawing for some would load a compiler."""
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func in _DRAWING or getattr(func, "__module__", None) == "torch.nn.init":
@@ -82,7 +82,7 @@ class _WithoutDrawing(TorchFunctionMode):
 
 def outline_part(system: System, settings: Any, part: str) -> nn.Module:
     """A part without memory: names, shapes and types, on the meta device."""
-    with torch.device("meta"), _WithoutDrawing():
+    with torch.device("meta"), WithoutDrawing():
         return system.parts[part](settings)
 
 

@@ -4,6 +4,7 @@ Small models run on two samples of zeros instead, since torch loads its compiler
 """
 
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 from gradatim.engine.build import converted_options, outline_parts
 from gradatim.engine.module import Computation, build_computation
 from gradatim.engine.outlook import blank_field, is_light, zeros_of
+from gradatim.engine.shapes import RememberedShapes
 from gradatim.errors import GradatimError
 from gradatim.parts import named_trained, set_trainable
 from gradatim.plan.stage import Stage
@@ -121,10 +123,11 @@ def _activations(
     found: dict[str, Any] = {**parts, "generator": torch.Generator()}
     try:
         found |= {n: blank_field(shapes[n], batch, device) for n in computation.fields if n in shapes}
-        with torch.no_grad():
-            for names, step in computation.prefix:
-                store(found, names, step(found))
-        kept = kept_for_backward(computation, found, parts)
+        with RememberedShapes() if device == "meta" else nullcontext():
+            with torch.no_grad():
+                for names, step in computation.prefix:
+                    store(found, names, step(found))
+            kept = kept_for_backward(computation, found, parts)
     except GradatimError:
         raise
     except (RuntimeError, NotImplementedError, TypeError, ValueError, KeyError):

@@ -5,6 +5,7 @@ import math
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -16,6 +17,7 @@ from gradatim.engine.build import build_part, converted_options
 from gradatim.engine.features import flat
 from gradatim.engine.keep import passes
 from gradatim.engine.module import parts_of
+from gradatim.engine.shapes import RememberedShapes
 from gradatim.errors import GradatimError
 from gradatim.features.schema import DTYPES
 from gradatim.features.shelf import Shelf
@@ -126,7 +128,7 @@ def outlined_bytes(
         parts, device = zeros_of(parts), "cpu"
     try:
         sample = {name: blank_field(shapes[name], 1, device) for name in fields if name in shapes}
-        with torch.no_grad():
+        with torch.no_grad(), RememberedShapes() if device == "meta" else nullcontext():
             for part in parts.values():
                 part.eval()
             found = task.compute(parts, sample, want=values, options=converted_options(system, stage))

@@ -6,7 +6,7 @@ what a file's arrays become can be read off the table.
 """
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -172,7 +172,8 @@ def translate(layout: Layout, names: Iterable[str], *, resize: bool = False) -> 
     """Apply a layout to the names of a file."""
     rules = (*layout.resized, *layout.rules) if resize else layout.rules
     work = _Work()
-    unknown = [name for name in names if not any(_apply(rule, name, work) for rule in rules)]
+    candidates = _candidates(rules)
+    unknown = [name for name in names if not any(_apply(rule, name, work) for rule in candidates(name))]
     for ours, found in work.joins.items():
         rule = work.join_rules[ours]
         if len(found) == len(rule.patterns):
@@ -188,6 +189,38 @@ def translate(layout: Layout, names: Iterable[str], *, resize: bool = False) -> 
         surplus=tuple(rule for rule in rules if isinstance(rule, Surplus)),
         keep=tuple(rule for rule in rules if isinstance(rule, Keep)),
     )
+
+
+def _candidates(rules: Sequence[Rule]) -> Callable[[str], list[Rule]]:
+    """A function that gives the rules that may translate a name, in their order.
+
+    Tables have hundreds of rules, and files hundreds of names: patterns without anything special are looked up, and
+    others tried where the name begins as they do.
+    """
+    plain: dict[str, list[tuple[int, Rule]]] = {}
+    patterned: list[tuple[tuple[str, ...], int, Rule]] = []
+    for place, rule in enumerate(rules):
+        patterns = rule.patterns if isinstance(rule, Join) else (rule.pattern,)
+        starts = tuple(map(_start, patterns))
+        if starts == patterns:
+            for pattern in patterns:
+                plain.setdefault(pattern, []).append((place, rule))
+        else:
+            patterned.append((starts, place, rule))
+
+    def find(name: str) -> list[Rule]:
+        found = [(place, rule) for starts, place, rule in patterned if name.startswith(starts)]
+        return [rule for _, rule in sorted([*plain.get(name, ()), *found], key=lambda one: one[0])]
+
+    return find
+
+
+def _start(pattern: str) -> str:
+    """What every name begins with that a regular expression matches."""
+    if "|" in pattern:
+        return ""
+    start = re.match(r"[\w/]*", pattern, re.ASCII)[0]  # type: ignore[index]
+    return start[:-1] if pattern[len(start) :].startswith(("?", "*", "{")) else start
 
 
 def _apply(rule: Rule, name: str, work: _Work) -> bool:

@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from gradatim.engine.build import WithoutDrawing
 from gradatim.systems.maefuse.layouts import LAYOUTS
 from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
 from gradatim.weights import translate
@@ -76,6 +77,12 @@ def grid_of(value: int | list[int]) -> tuple[int, int]:
 def build(settings: MaeFuseSettings, *names: str) -> dict[str, nn.Module]:
     """Some parts, in evaluation mode."""
     return {name: PARTS[name](settings).eval() for name in names}
+
+
+def undrawn(settings: MaeFuseSettings, *names: str) -> dict[str, nn.Module]:
+    """Some parts, in evaluation mode, for `load` to fill: what is in their weights before is left to chance."""
+    with WithoutDrawing():
+        return build(settings, *names)
 
 
 def load(root: Path, keys: Mapping[str, list[int]], parts: Mapping[str, nn.Module], layout: str) -> None:

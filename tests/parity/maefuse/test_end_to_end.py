@@ -10,7 +10,7 @@ from PIL import Image
 from gradatim.data.image import read_image
 from gradatim.systems.maefuse.predict import fuse_pairs, plan_jobs
 from gradatim.systems.maefuse.steps import compare, decode, encode, merge
-from parity.maefuse.support import build, grid_of, load, settings_of
+from parity.maefuse.support import grid_of, load, settings_of, undrawn
 
 pytestmark = pytest.mark.parity
 pytest.importorskip("cv2")
@@ -53,7 +53,7 @@ def _model(parity_root, told):
     """The file's network with the shared weights, as a function of two images, and its settings."""
     settings = settings_of(told["options"], fusion_heads=told["fusion"]["num_heads"], attention_axis="sample")
     assert (settings.grid, settings.width) == (grid_of(told["fusion"]["grid"]), told["fusion"]["embed_dim"])
-    parts = build(settings, "encoder", "decoder", "cfm", "mfm")
+    parts = undrawn(settings, "encoder", "decoder", "cfm", "mfm")
     load(parity_root, told["keys"], parts, "whole")
 
     def fuse(visible, infrared):

@@ -15,7 +15,7 @@ from gradatim.systems.maefuse.model import PARTS, MaeFuseSettings
 from gradatim.systems.maefuse.steps import TASKS
 from gradatim.task import read_tasks
 from gradatim.vision.normalization import to_imagenet
-from parity.maefuse.support import Case, build, cases, grid_of, load, places, settings_of
+from parity.maefuse.support import Case, cases, grid_of, load, places, settings_of, undrawn
 
 pytestmark = pytest.mark.parity
 FIELDS = ("visible", "infrared", "image")
@@ -52,7 +52,7 @@ class Mode:
 
 def loaded(root, case: Case, axis: str) -> dict[str, nn.Module]:
     """All parts of a case, with the original's weights, in evaluation mode and frozen."""
-    parts = build(settings(case, axis), "encoder", "decoder", "cfm", "mfm")
+    parts = undrawn(settings(case, axis), "encoder", "decoder", "cfm", "mfm")
     load(root, case.entry("keys"), parts, "whole")
     for part in parts.values():
         part.requires_grad_(False)

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from gradatim.engine.build import WithoutDrawing
 from gradatim.systems.multigriddet.layouts import LAYOUTS
 from gradatim.systems.multigriddet.model import PARTS, MultiGridDetSettings
 from gradatim.systems.multigriddet.parts.backbone import SCALES, DarknetStage
@@ -21,7 +22,9 @@ def folder(parity_root):
 
 
 def loaded(settings, arrays, names=tuple(PARTS)):
-    parts = {name: PARTS[name](settings).eval() for name in names}
+    # Nothing is drawn, since everything is loaded.
+    with WithoutDrawing():
+        parts = {name: PARTS[name](settings).eval() for name in names}
     weights = Weights(path=Path("by-rule"), format="rule", arrays=arrays)
     for account in transfer(weights, parts, layouts=LAYOUTS):
         assert account.complete

@@ -1,13 +1,16 @@
 """Backbones by name, their tokens, their pixels, and what is said where one cannot be built."""
 
+import ast
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from gradatim.errors import DataError, MissingExtraError, PlanError, WeightsError
 from gradatim.systems.bombkd import backbones
-from gradatim.systems.bombkd.backbones import Backbone, TokenLayout, build_backbone, frame_indices, reorder
+from gradatim.systems.bombkd.backbones import Backbone, TokenLayout, build_backbone, frame_indices, reorder, sines
 from gradatim.systems.bombkd.layouts import LAYOUTS
 from gradatim.systems.bombkd.names import BACKBONES, FAMILIES, PUBLISHED, find_backbone
 from gradatim.systems.bombkd.preprocess import center_crop, default_preprocessing, read_preprocessing, resize_shortest
@@ -48,6 +51,21 @@ def test_names_of_both_tables_are_known_in_any_case():
     assert len(BACKBONES) == sum(len(published.names) + 1 for published in PUBLISHED) == 30
     with pytest.raises(PlanError, match=r"unknown backbone 'vjepa'\. Did you mean 'vjepa2"):
         find_backbone("vjepa")
+
+
+def test_the_sines_of_videomae_are_the_librarys_own_to_the_bit():
+    code = pytest.importorskip("transformers.models.videomae.modeling_videomae")
+    # From its text, since the module may have been given ours by now.
+    tree = ast.parse(Path(code.__file__).read_text())
+    tree.body = [one for one in tree.body if getattr(one, "name", "") == "get_sinusoid_encoding_table"]
+    exec(compile(tree, code.__file__, "exec"), own := {"np": np, "torch": torch})
+    original = own["get_sinusoid_encoding_table"]
+
+    for count, width in ((8, 24), (40, 768), (20, 1280)):
+        assert torch.equal(sines(count, width), original(count, width))
+    used = tiny("videomae").net.embeddings.position_embeddings
+    assert torch.equal(used, original(*used.shape[1:]))
+    assert code.get_sinusoid_encoding_table is sines
 
 
 def test_true_sizes_are_the_published_ones():
