@@ -11,7 +11,7 @@ from gradatim.systems.flowchroma.layouts import LAYOUTS
 from gradatim.systems.flowchroma.parts.correlation import correlation_pyramid, look_up
 from gradatim.systems.flowchroma.parts.memflow import MemFlow
 from gradatim.systems.flowchroma.parts.memory import Memory, drawn, gather, remembered
-from gradatim.systems.flowchroma.parts.update import MASK, peakedness, upsampled
+from gradatim.systems.flowchroma.parts.update import MASK, Depthwise, peakedness, upsampled
 from gradatim.systems.flowchroma.warping import pixel_grid
 from gradatim.weights import translate
 
@@ -84,10 +84,12 @@ def test_only_the_last_flow_is_upsampled_where_that_is_asked_for():
     context, a, b = memflow.encode_context(first), *memflow.encode_features(torch.stack([first, second]))
 
     every, last = (memflow.estimate(context, a, b, flows=flows) for flows in ("all", "last"))
+    early = memflow.estimate(context, a, b, flows="last", iterations=2)
 
     assert len(every.flows) == 3
-    assert len(last.flows) == 1
+    assert len(last.flows) == len(early.flows) == 1
     assert torch.equal(every.flow, last.flow)
+    assert torch.equal(every.flows[1], early.flow)
 
 
 @torch.no_grad()
@@ -152,6 +154,17 @@ def test_attention_is_a_softmax_over_all_cells_of_all_pairs():
     torch.testing.assert_close(found, (v @ weights.transpose(1, 2)).view_as(query))
 
 
+@torch.no_grad()
+def test_in_16_bits_places_and_flows_keep_32():
+    memflow, pair = network(), frames(2)
+    with torch.autocast("cpu", torch.bfloat16):
+        estimate = memflow(*pair, pair_of_memory(1))
+
+    assert estimate.flow.dtype == estimate.coarse.dtype == estimate.confidence.dtype == torch.float32
+    assert estimate.value.dtype == torch.bfloat16
+    assert memflow.update.state.depthwise[0](torch.ones(1, 32, *CELLS).bfloat16()).dtype == torch.bfloat16
+
+
 def test_gradients_reach_every_parameter_and_the_memory_but_no_place():
     memflow = network().train()
     memory = Memory(*(x.requires_grad_() for x in torch.randn(2, 2, 2, 8, *CELLS)))
@@ -163,6 +176,7 @@ def test_gradients_reach_every_parameter_and_the_memory_but_no_place():
     without = [name for name, array in memflow.named_parameters() if not array.grad.abs().sum() > 0]
     # A shift before an instance normalization makes no difference, up to rounding.
     assert not [name for name in without if not (name.startswith("features.") and name.endswith(".bias"))]
+    assert (memflow.context.out.bias.grad[:8] != 0).all()  # Through the state that the steps begin with.
     assert memory.keys.grad.abs().sum() > 0
     assert memory.values.grad.abs().sum() > 0
     assert initial.grad is None
@@ -183,14 +197,28 @@ def test_a_window_goes_down_its_columns_and_places_are_halved_from_scale_to_scal
     torch.testing.assert_close(found[0, 13, 2, 2], products[2, 2, 2:4, 2:4].mean())
 
 
+@pytest.mark.parametrize("side", [1, 3])
+def test_a_depthwise_layer_is_a_convolution_in_groups(side):
+    layer, x = Depthwise(8, side), torch.randn(2, 8, *CELLS, requires_grad=True)
+    whole = torch.nn.functional.conv2d(x, layer.weight, layer.bias, padding=side // 2, groups=8)
+    arrays = (x, layer.weight, layer.bias)
+
+    torch.testing.assert_close(layer(x), whole)
+    for one, other in zip(*(torch.autograd.grad(y.square().sum(), arrays) for y in (layer(x), whole)), strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_a_flow_is_upsampled_by_choosing_among_nine_cells():
     flow = torch.randn(1, 2, *CELLS)
     logits = torch.full((1, MASK, 8, 8, *CELLS), -100.0)
     logits[:, 4] = 100.0
+    logits[:, 4, 0, 7], logits[:, 5, 0, 7] = -100.0, 100.0  # In each cell's corner at the right, the cell beside it.
 
     fine = upsampled(flow, logits.flatten(1, 3))
 
-    torch.testing.assert_close(fine, 8 * flow.repeat_interleave(8, 2).repeat_interleave(8, 3))
+    expected = 8 * flow.repeat_interleave(8, 2).repeat_interleave(8, 3)
+    expected[..., ::8, 7::8] = 8 * torch.nn.functional.pad(flow[..., 1:], (0, 1))
+    torch.testing.assert_close(fine, expected)
 
 
 def test_a_confidence_is_0_for_equal_weights_and_1_for_one_alone():

@@ -63,12 +63,16 @@ def test_every_pixel_takes_the_flow_that_lands_nearest_inside_the_picture():
     flow[0, :, 2, 3] = torch.tensor([2.0, 1.0])
     flow[0, :, 1, 1] = torch.tensor([0.25, 0.5])
 
-    found = carried_on(torch.cat([flow, shift(50.0, 0.0), shift(1.0, 1.0)]))
+    leaving = shift(-0.4, 0.1)
+    leaving[:, 1, :, 0] = 0.2
+
+    found = carried_on(torch.cat([flow, shift(50.0, 0.0), shift(1.0, 1.0), leaving]))
 
     assert found[0, :, 3, 5].tolist() == found[0, :, 5, 7].tolist() == [2.0, 1.0]
     assert found[0, :, 1, 1].tolist() == found[0, :, 0, 0].tolist() == [0.25, 0.5]
     assert torch.equal(found[1:2], shift(0.0, 0.0))
-    assert torch.equal(found[2:], shift(1.0, 1.0))
+    assert torch.equal(found[2:3], shift(1.0, 1.0))
+    assert torch.equal(found[3:], shift(-0.4, 0.1))
 
 
 @pytest.mark.parametrize("size", [(128, 136), (130, 200), (5, 7)])
@@ -96,14 +100,15 @@ def test_unknown_and_long_flows_do_not_count_even_if_infinite():
     target, valid = torch.zeros(1, 2, 6, 8), torch.ones(1, 6, 8)
     target[..., 0, 0], valid[..., 0, 0] = math.inf, 0
     target[..., 0, 1] = 300.0
+    valid[..., 0, 2] = 0.4
     prediction = torch.ones(1, 2, 6, 8, requires_grad=True)
 
     loss = flow_sequence([prediction], target, valid)
     loss.backward()
 
-    assert loss.item() == pytest.approx(46 / 48)
+    assert loss.item() == pytest.approx(45 / 48)
     assert prediction.grad.isfinite().all()
-    assert prediction.grad[..., 0, :2].abs().max() == 0
+    assert prediction.grad[..., 0, :3].abs().max() == 0
 
 
 def test_colors_that_follow_a_flow_are_consistent():

@@ -156,6 +156,7 @@ class MemFlow(nn.Module):
         memory: Memory | None = None,
         *,
         initial: Tensor | None = None,
+        iterations: int | None = None,
         flows: Literal["all", "last"] = "all",
     ) -> FlowEstimate:
         """Flow between two frames that were encoded.
@@ -164,14 +165,16 @@ class MemFlow(nn.Module):
             context: of the first frame.
             first, second: features, (B, C, h, w).
             memory, initial: see `forward`.
+            iterations: steps; by default the network's.
             flows: which steps' are upsampled; losses need all, anything else the last.
         """
         pyramid = correlation_pyramid(first, second, self.levels)
-        grid = pixel_grid((first.shape[2], first.shape[3]), first.device)
+        # Places want more than 16 bits, whatever autocast left of the features.
+        grid = pixel_grid((first.shape[2], first.shape[3]), first.device).to(pyramid[0].dtype)
         flow = torch.zeros_like(grid).expand(len(first), -1, -1, -1) if initial is None else initial
         hidden, keys = context.hidden, self._keys(context.key, memory)
-        fine = []
-        for step in range(1, self.iterations + 1):
+        fine, iterations = [], iterations or self.iterations
+        for step in range(1, iterations + 1):
             # Through the state alone: gradients through places are unstable over many steps.
             flow = flow.detach()
             motion = self.update.encoder(flow, look_up(pyramid, grid + flow, self.radius))
@@ -180,7 +183,7 @@ class MemFlow(nn.Module):
             gathered = gather(context.query, keys, values, train_tokens=self.train_tokens)
             update = self.update(hidden, context.inputs, motion, gathered)
             hidden, flow = update.hidden, flow + update.delta
-            if flows == "all" or step == self.iterations:
+            if flows == "all" or step == iterations:
                 mask = self.update.mask(hidden)
                 fine.append(upsampled(flow, mask))
         return FlowEstimate(tuple(fine), flow, mask, context.key, value)

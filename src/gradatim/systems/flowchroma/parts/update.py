@@ -33,6 +33,26 @@ class FeedForward(nn.Module):
         return changed
 
 
+class Depthwise(nn.Conv2d):
+    """A convolution of each channel with a kernel of its own, which keeps the size.
+
+    Args:
+        width: channels.
+        side: of the kernels, odd.
+    """
+
+    def __init__(self, width: int, side: int) -> None:
+        super().__init__(width, width, side, padding=side // 2, groups=width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, width, h, w) -> the same."""
+        if self.kernel_size != (1, 1) or self.bias is None:
+            return super().forward(x)
+        # On a CPU torch would call a slow convolution for every channel: a quarter of the time of a flow.
+        scale, shift = self.weight.view(-1, 1, 1), self.bias.view(-1, 1, 1)
+        return torch.addcmul(shift.to(x.dtype), x, scale.to(x.dtype))
+
+
 class LargeKernelBlock(nn.Module):
     """Feed-forward networks around depth-wise convolutions, one of which sees far.
 
@@ -47,9 +67,7 @@ class LargeKernelBlock(nn.Module):
     def __init__(self, inside: int, outside: int, kernels: Sequence[int]) -> None:
         super().__init__()
         self.before = FeedForward(inside, inside)
-        self.depthwise = nn.ModuleList(
-            nn.Conv2d(inside, inside, side, padding=side // 2, groups=inside) for side in kernels
-        )
+        self.depthwise = nn.ModuleList(Depthwise(inside, side) for side in kernels)
         self.pointwise = nn.Conv2d(inside, inside, 1)
         self.after = FeedForward(inside, outside)
 
