@@ -78,7 +78,8 @@ class MemFlow(nn.Module):
             version, which compares queries with remembered values in place of their keys.
 
     Source:
-        Dong and Fu 2024, arXiv 2404.04808, and their code for what the paper leaves open.
+        MemFlow (Dong and Fu 2024, arXiv 2404.04808), in the variant that takes its blocks from SKFlow. What the paper
+        leaves open is as the released weights need it.
     """
 
     stride = Encoder.stride

@@ -70,7 +70,7 @@ def gather(query: Tensor, keys: Tensor, values: Tensor, *, train_tokens: float) 
         (B, C, h, w).
 
     Source:
-        MemFlow (Dong and Fu 2024, arXiv 2404.04808), section 3.3.
+        MemFlow (Dong and Fu 2024, arXiv 2404.04808).
     """
     queries_BNC = query.flatten(2).transpose(1, 2)
     keys_BMC, values_BMC = (x.permute(0, 1, 3, 4, 2).flatten(1, 3) for x in (keys, values))

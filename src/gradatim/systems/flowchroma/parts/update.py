@@ -61,7 +61,7 @@ class LargeKernelBlock(nn.Module):
         kernels: odd sides of the depth-wise kernels, in order.
 
     Source:
-        SKFlow (Sun et al. 2022, arXiv 2205.14623), its point-wise and large-kernel block.
+        SKFlow (Sun et al. 2022, arXiv 2205.14623), its block with super kernels.
     """
 
     def __init__(self, inside: int, outside: int, kernels: Sequence[int]) -> None:
