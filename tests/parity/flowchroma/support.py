@@ -1,6 +1,7 @@
 """What the parity tests of FlowChroma share: cases by their index, weights by rule, and parts that hold them."""
 
 import json
+import re
 from functools import cache
 from pathlib import Path
 
@@ -87,6 +88,28 @@ def load(arrays, parts, layout):
     accounts = transfer(weights, parts, layout=layout, layouts=LAYOUTS)
     assert all(account.complete and not account.kept for account in accounts)
     return accounts
+
+
+def filled_into(root: Path, name: str, part: str, network, layout: str, keys: str):
+    """A part of a case in evaluation mode, its arrays by rule and through the layout; nothing of either is dropped."""
+    scales = {words: float(factor) for words, factor in re.findall(r"extra scale (\S+) x ([\d.]*\d)", told(root, name))}
+    arrays = by_rule(root, keys)
+    (account,) = load(scaled(arrays, {k: v for k, v in scales.items() if k in arrays}), {part: network}, layout)
+    assert not account.dropped
+    assert account.arrays[0] == len(arrays)
+    return network.eval()
+
+
+def told(root: Path, name: str) -> str:
+    """What the index says of a case in words."""
+    return " ".join(str(index_of(root)[name][word]) for word in ("part", "what") if word in index_of(root)[name])
+
+
+def values_of(root: Path, name: str, expected: int) -> dict:
+    """A case's numbers beside its arrays, of which there are so many."""
+    values = index_of(root)[name].get("values", {})
+    assert len(values) == expected, f"{name}: {sorted(values)}"
+    return values
 
 
 def thinned(found: Case, name: str, values: torch.Tensor) -> torch.Tensor:

@@ -1,10 +1,12 @@
 """Names in other people's checkpoints, translated into ours.
 
 memflow  MemFlow with basic encoders: its published files (`MemFlowNet_*.pth`) and those of FlowChroma's color training
+others   SwinTExCo's networks and the fusion networks; see `color_layouts`
 """
 
 from collections.abc import Mapping
 
+from gradatim.systems.flowchroma.color_layouts import COLOR_LAYOUTS
 from gradatim.weights.layout import Drop, Layout, Rename, Rule
 
 _ARRAY = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
@@ -74,5 +76,6 @@ LAYOUTS: Mapping[str, Layout] = {
             summary="MemFlow with basic encoders (`MemFlowNet_*.pth`), also after FlowChroma's color training",
             rules=_MEMFLOW,
         ),
+        *COLOR_LAYOUTS,
     )
 }
