@@ -96,7 +96,7 @@ def filled_into(root: Path, name: str, part: str, network, layout: str, keys: st
     arrays = by_rule(root, keys)
     (account,) = load(scaled(arrays, {k: v for k, v in scales.items() if k in arrays}), {part: network}, layout)
     assert not account.dropped
-    assert account.arrays[0] == len(arrays)
+    assert account.arrays == (len(arrays), len(network.state_dict()))
     return network.eval()
 
 
