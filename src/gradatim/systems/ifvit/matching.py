@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from gradatim.systems.ifvit.parts.heads import unit
-from gradatim.systems.ifvit.parts.precision import full_precision, widened
 from gradatim.systems.ifvit.parts.tokens import to_tokens
+from gradatim.vision.precision import full_precision, widened
 
 Dual = Literal["sqrt", "product"]
 _SHOWN = 100

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from gradatim.errors import DataError
-from gradatim.systems.ifvit.parts.precision import full_precision, widened
+from gradatim.vision.precision import full_precision, widened
 
 WHOLE, REGION = 0.6, 0.4
 """Weights of whole prints and of regions in a score."""

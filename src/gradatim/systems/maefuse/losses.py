@@ -6,7 +6,6 @@ in float32 even under autocast, since differences of neighbouring levels vanish 
 """
 
 from collections.abc import Callable, Mapping
-from contextlib import nullcontext
 from typing import Literal
 
 import torch
@@ -15,6 +14,7 @@ from torch.nn import functional as F
 
 from gradatim.vision.normalization import to_imagenet
 from gradatim.vision.patches import patch_side, patchify
+from gradatim.vision.precision import full_precision, widened
 
 Padding = Literal["zero", "reflect"]
 
@@ -47,8 +47,8 @@ def fused_mean(fused_tokens: Tensor, visible_tokens: Tensor, infrared_tokens: Te
 
 
 def _distance_to_mean(tokens: Tensor, visible_tokens: Tensor, infrared_tokens: Tensor) -> Tensor:
-    target = (_wide(visible_tokens.detach()) + _wide(infrared_tokens.detach())) / 2
-    return (_wide(tokens) - target).square().mean()
+    target = (widened(visible_tokens.detach()) + widened(infrared_tokens.detach())) / 2
+    return (widened(tokens) - target).square().mean()
 
 
 def gradient(fused: Tensor, visible: Tensor, infrared: Tensor, *, padding: Padding = "zero") -> Tensor:
@@ -171,16 +171,16 @@ def masked_reconstruction(
 
 def _patch_errors(image_patches: Tensor, image: Tensor, normalize_patches: bool) -> Tensor:
     """Mean squared error of each patch, (B, N)."""
-    target = patchify(to_imagenet(_wide(image)), patch_side(image_patches))
+    target = patchify(to_imagenet(widened(image)), patch_side(image_patches))
     if normalize_patches:
         variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
         target = (target - mean) / (variance + 1e-6).sqrt()
-    return (_wide(image_patches) - target).square().mean(dim=-1)
+    return (widened(image_patches) - target).square().mean(dim=-1)
 
 
 def gray_levels(image: Tensor) -> Tensor:
     """Gray in levels 0..255; RGB (B, 3, H, W) in [0, 1] -> (B, 1, H, W). White is 254.97: the weights sum to 0.9999."""
-    levels = _wide(image) * 255
+    levels = widened(image) * 255
     return 0.2989 * levels[:, 0:1] + 0.5870 * levels[:, 1:2] + 0.1140 * levels[:, 2:3]
 
 
@@ -197,9 +197,7 @@ def laplacian_response(gray: Tensor, padding: Padding = "zero") -> Tensor:
 def _filtered(gray: Tensor, kernels: tuple[tuple[tuple[int, ...], ...], ...], padding: Padding) -> Tensor:
     """Cross-correlate with 3 × 3 kernels, (B, 1, H, W) -> (B, kernels, H, W)."""
     padded = F.pad(gray, (1, 1, 1, 1), mode="constant" if padding == "zero" else "reflect")
-    # Tensors without values, on which memory is estimated, know no autocast.
-    plain = nullcontext() if gray.is_meta else torch.autocast(gray.device.type, enabled=False)
-    with plain:
+    with full_precision(gray):
         return F.conv2d(padded, torch.tensor(kernels, dtype=gray.dtype, device=gray.device).unsqueeze(1))
 
 
@@ -214,11 +212,6 @@ def _similarity(first: Tensor, second: Tensor) -> Tensor:
     small1, small2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
     luminance = (2 * mean1 * mean2 + small1) / (mean1 * mean1 + mean2 * mean2 + small1)
     return (luminance * (2 * covariance + small2) / (variances + small2)).mean()
-
-
-def _wide(values: Tensor) -> Tensor:
-    """At least float32, whatever autocast left."""
-    return values.to(torch.promote_types(values.dtype, torch.float32))
 
 
 LOSSES: Mapping[str, Callable[..., Tensor]] = {

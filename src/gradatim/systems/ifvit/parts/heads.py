@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from gradatim.systems.ifvit.parts.precision import full_precision, widened
+from gradatim.vision.precision import full_precision, widened
 
 _FLOOR = 1e-8
 _CENTERS_STD = 0.01

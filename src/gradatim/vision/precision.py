@@ -1,4 +1,7 @@
-"""Full precision where 16 bits are not enough: cosines that a small temperature or a large scale multiplies."""
+"""Full precision under autocast, for what 16 bits would spoil.
+
+That is cosines which a small temperature or a large scale multiplies, differences of near values, and places in pixels.
+"""
 
 from contextlib import AbstractContextManager, nullcontext
 

@@ -1,0 +1,1 @@
+"""Networks of FlowChroma: optical flow that remembers."""
