@@ -8,7 +8,13 @@ from torch.nn import functional as F
 
 from gradatim.errors import DataError
 from gradatim.systems.flowchroma.adversarial import discriminator_loss, generator_loss, judged
-from gradatim.systems.flowchroma.color_losses import contextual_reference, flow_temporal, perceptual, smoothness
+from gradatim.systems.flowchroma.color_losses import (
+    contextual_pyramid,
+    contextual_reference,
+    flow_temporal,
+    perceptual,
+    smoothness,
+)
 from gradatim.systems.flowchroma.contextual import contextual
 from gradatim.systems.flowchroma.fusion_loss import FusionLoss
 from gradatim.systems.flowchroma.layouts import LAYOUTS
@@ -39,6 +45,19 @@ def test_what_is_found_elsewhere_costs_less_than_what_is_nowhere():
 
     assert elsewhere < 0.01
     assert contextual(picture, random(1, 8, 4, 4, seed=1)) > 10 * elsewhere
+
+
+def test_what_both_pictures_have_in_common_does_not_count():
+    features, reference = random(1, 5, 4, 4), random(1, 5, 4, 4, seed=1)
+    torch.testing.assert_close(contextual(features + 3, reference + 3), contextual(features, reference))
+
+
+def test_deeper_stages_weigh_twice_as_much():
+    fine, coarse = (random(1, 5, side, side) for side in (4, 2))
+
+    found = contextual_pyramid([fine, coarse], [fine.flip(1), coarse.flip(1)])
+
+    torch.testing.assert_close(found, contextual(fine, fine.flip(1)) + 2 * contextual(coarse, coarse.flip(1)))
 
 
 def test_a_contextual_loss_in_16_bits_is_computed_in_32_under_autocast():
