@@ -28,7 +28,7 @@ PLACES = {
     "torch.distributed": ("engine/device.py",),
     "h5py": ("weights/formats/",),
     "safetensors": ("weights/", "runs/progress.py"),
-    "cv2": ("systems/maefuse/original.py", "data/video.py"),
+    "cv2": ("data/opencv.py", "data/video.py"),
     "huggingface_hub": ("weights/hub.py",),
     "transformers": ("systems/bombkd/backbones.py",),
     "av": ("data/video.py", "systems/bombkd/synthetic.py"),

@@ -112,6 +112,20 @@ def values_of(root: Path, name: str, expected: int) -> dict:
     return values
 
 
+def near(found, expected, rtol):
+    """Compare a number; returns the relative difference."""
+    difference = abs(float(torch.as_tensor(found).detach()) - expected)
+    assert difference <= rtol * abs(expected), (found, expected)
+    return difference / abs(expected)
+
+
+def check_loss(values, loss, *of, rtol=LOSS):
+    """Compare a loss and the lengths of its gradients; returns the largest relative difference."""
+    lengths = [gradient.norm() for gradient in torch.autograd.grad(loss, of, retain_graph=True)]
+    assert len(values) == 1 + len(lengths)
+    return max(near(loss, values[0], rtol), *(near(*pair, GRADIENT) for pair in zip(lengths, values[1:], strict=True)))
+
+
 def thinned(found: Case, name: str, values: torch.Tensor) -> torch.Tensor:
     """Every so manieth entry of each axis, as many as a case stores."""
     stored = found.arrays[name].shape

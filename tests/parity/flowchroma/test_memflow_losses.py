@@ -3,11 +3,10 @@
 import re
 
 import pytest
-import torch
 
 from gradatim.systems.flowchroma.flow_metrics import color_errors, flow_errors
 from gradatim.systems.flowchroma.losses import color_sequence, flow_sequence, temporal_consistency
-from parity.flowchroma.support import GRADIENT, LOSS, case, index_of, names_of
+from parity.flowchroma.support import LOSS, case, check_loss, index_of, names_of, near
 
 pytestmark = pytest.mark.parity
 LEFT_OUT = {
@@ -16,22 +15,8 @@ LEFT_OUT = {
 }
 
 
-def near(found, expected, rtol):
-    """Compare a number; returns the relative difference."""
-    difference = abs(float(torch.as_tensor(found).detach()) - expected)
-    assert difference <= rtol * abs(expected), (found, expected)
-    return difference / abs(expected)
-
-
 def gamma_of(name):
     return float(re.search(r"gamma ([\d.]+)", name)[1])
-
-
-def check_loss(values, loss, *of):
-    """Compare a loss and the lengths of its gradients; returns the largest relative difference."""
-    lengths = [gradient.norm() for gradient in torch.autograd.grad(loss, of)]
-    assert len(values) == 1 + len(lengths)
-    return max(near(loss, values[0], LOSS), *(near(*pair, GRADIENT) for pair in zip(lengths, values[1:], strict=True)))
 
 
 def predictions(found):

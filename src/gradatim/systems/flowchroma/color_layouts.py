@@ -7,12 +7,13 @@ fusion-v1      the state of a `FusionNetV1`
 fusion-simple  the state of a `SimpleFusionNet`
 fusion-unet    the state of a `UNetFusionNet`
 discriminator  `discriminator.pth`, for one frame or for two
+vgg16          torchvision's VGG16 for ImageNet, its first layers
 fusion         `fusion_epoch_N.pth` and `fusion_best.pth` of FlowChroma: all of these networks
 """
 
 from collections.abc import Callable, Mapping
 
-from gradatim.weights.layout import Drop, Keep, Layout, Rename, Rule
+from gradatim.weights.layout import Drop, Keep, Layout, Rename, Rule, Surplus
 
 _WB = r"(weight|bias)"
 _NORM = r"(weight|bias|running_mean|running_var|num_batches_tracked)"
@@ -180,6 +181,15 @@ COLOR_LAYOUTS = (
         name="discriminator",
         summary="SwinTExCo's `discriminator.pth`, for one frame or for two",
         rules=_discriminator(),
+    ),
+    Layout(
+        name="vgg16",
+        summary="torchvision's VGG16 for ImageNet (`vgg16-*.pth`), its first layers",
+        rules=(
+            Rename(rf"features\.(\d+)\.{_WB}", r"vgg.features.\1.\2"),
+            Surplus(r"vgg\.features\..+", "layers behind the last that is looked at"),
+            Drop(r"classifier\..+", "the classifier, which no one asks for features"),
+        ),
     ),
     *(
         Layout(name=f"fusion-{kind}", summary=f"a fusion network's own state, kind `{kind}`", rules=rules(""))

@@ -5,12 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from gradatim.systems.flowchroma.color import gray_picture
 from gradatim.systems.flowchroma.parts.warpnet import Match, WarpNet, unit_features
-
-
-def gray_picture(lightness: Tensor) -> Tensor:
-    """RGB that shows the lightness alone: L / 50 - 1, (B, 1, H, W) -> (B, 3, H, W) in [0, 1]."""
-    return ((lightness + 1) / 2).expand(-1, 3, -1, -1)
 
 
 def warp_color(

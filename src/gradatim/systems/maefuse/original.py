@@ -6,7 +6,6 @@ cut down to whole numbers, chroma takes the same way down and up as luminance, a
 through a cubic filter. `record` is the variant for validation during training: it rounds.
 """
 
-from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,7 +14,8 @@ import torch
 from numpy.typing import NDArray
 
 from gradatim.data.image import Picture
-from gradatim.errors import DataError, MissingExtraError
+from gradatim.data.opencv import opencv as load_opencv
+from gradatim.errors import DataError
 from gradatim.systems.maefuse.tiles import Fuse
 
 Rounding = Literal["truncate", "round"]
@@ -27,10 +27,7 @@ def opencv() -> Any:
     Raises:
         MissingExtraError: it is not installed.
     """
-    try:
-        return import_module("cv2")
-    except ImportError as error:
-        raise MissingExtraError("cv2", "opencv", "mode 'original'") from error
+    return load_opencv("mode 'original'")
 
 
 def fuse_original(
