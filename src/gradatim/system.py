@@ -140,7 +140,11 @@ class System:
 
     def offered(self, stage: Stage) -> tuple[str, ...]:
         """Fields that the samples of a stage's data hold."""
-        return self.data.fields(self.data.settings.model_validate(dict(stage.data)))
+        return self.data.fields(self.data_settings(stage))
+
+    def data_settings(self, stage: Stage) -> Any:
+        """A stage's `data`, read as the settings of this system's data."""
+        return self.data.settings.model_validate(dict(stage.data))
 
     def task_of(self, stage: Stage) -> Task:
         """A stage's task; values that its data hold already are not computed."""

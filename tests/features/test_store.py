@@ -492,6 +492,8 @@ def test_what_waits_for_a_batch_gathers_others_meanwhile():
     makers, begun = set(), threading.Event()
 
     def slow():
+        # Whoever takes this one first: the other thread has the time to do all that is given out.
+        makers.add(threading.current_thread())
         begun.set()
         time.sleep(0.2)
         return 0

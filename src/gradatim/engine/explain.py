@@ -64,7 +64,7 @@ def _stage(
     system: System, stage: Stage, settings: Any, outlines: dict[str, nn.Module], origins: dict[str, str]
 ) -> tuple[dict[str, Any], str | None]:
     steps = system.task_of(stage).names
-    data = system.data.settings.model_validate(dict(stage.data))
+    data = system.data_settings(stage)
     shapes = system.data.shapes(data, settings)
     features = outlook(system, stage, settings, outlines, shapes)
     states = part_states(system.parts, steps, stage.trained(), stored=features["parts"] if features else ())

@@ -4,7 +4,6 @@ Small models run on two samples of zeros instead, since torch loads its compiler
 """
 
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -13,7 +12,7 @@ from torch import Tensor, nn
 from gradatim.engine.build import converted_options, outline_parts
 from gradatim.engine.module import Computation, build_computation
 from gradatim.engine.outlook import blank_field, is_light, zeros_of
-from gradatim.engine.shapes import RememberedShapes
+from gradatim.engine.shapes import remembered
 from gradatim.errors import GradatimError
 from gradatim.parts import named_trained, set_trainable
 from gradatim.plan.stage import Stage
@@ -70,7 +69,7 @@ def shape_problems(system: System, stages: Sequence[Stage], settings: Any) -> li
     outlines = outline_parts(system, settings, stages)
     wrong = []
     for stage in stages:
-        data = system.data.settings.model_validate(dict(stage.data))
+        data = system.data_settings(stage)
         used = {part: outlines[part] for part in system.task_of(stage).parts}
         try:
             estimate(system, stage, converted_options(system, stage), used, system.data.shapes(data, settings))
@@ -123,7 +122,7 @@ def _activations(
     found: dict[str, Any] = {**parts, "generator": torch.Generator()}
     try:
         found |= {n: blank_field(shapes[n], batch, device) for n in computation.fields if n in shapes}
-        with RememberedShapes() if device == "meta" else nullcontext():
+        with remembered(device):
             with torch.no_grad():
                 for names, step in computation.prefix:
                     store(found, names, step(found))

@@ -5,7 +5,6 @@ import math
 import shutil
 import time
 from collections.abc import Collection, Mapping, Sequence
-from contextlib import nullcontext
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -17,7 +16,7 @@ from gradatim.engine.build import build_part, converted_options
 from gradatim.engine.features import flat
 from gradatim.engine.keep import passes
 from gradatim.engine.module import parts_of
-from gradatim.engine.shapes import RememberedShapes
+from gradatim.engine.shapes import remembered
 from gradatim.errors import GradatimError
 from gradatim.features.schema import DTYPES
 from gradatim.features.shelf import Shelf
@@ -83,7 +82,7 @@ def _stored_parts(task: Task, kept: Collection[str], want: Sequence[str]) -> set
 def _glance(system: System, stage: Stage) -> Dataset | None:
     look = system.data.glance or system.data.open
     try:
-        dataset = look(system.data.settings.model_validate(dict(stage.data)), "train")
+        dataset = look(system.data_settings(stage), "train")
         return dataset if len(dataset) else None
     except (GradatimError, OSError):
         return None
@@ -92,7 +91,7 @@ def _glance(system: System, stage: Stage) -> Dataset | None:
 def _varies(system: System, stage: Stage, dataset: Dataset | None) -> bool:
     if dataset is not None:
         return dataset.random
-    return system.data.varies(system.data.settings.model_validate(dict(stage.data)))
+    return system.data.varies(system.data_settings(stage))
 
 
 def _why_not(system: System, stage: Stage, dataset: Dataset | None) -> str | None:
@@ -112,7 +111,7 @@ def _why_not(system: System, stage: Stage, dataset: Dataset | None) -> str | Non
 def kept_bytes(system: System, stage: Stage, settings: Any, outlines: Mapping[str, nn.Module]) -> int | None:
     """Bytes of the values of one training sample that a stage keeps; None where that cannot be told."""
     values = system.kept(stage, stage.loss_names(), settings)
-    data = system.data.settings.model_validate(dict(stage.data))
+    data = system.data_settings(stage)
     named = [value for one in values.values() for value in one]
     return outlined_bytes(system, stage, outlines, system.data.shapes(data, settings), named)
 
@@ -128,7 +127,7 @@ def outlined_bytes(
         parts, device = zeros_of(parts), "cpu"
     try:
         sample = {name: blank_field(shapes[name], 1, device) for name in fields if name in shapes}
-        with torch.no_grad(), RememberedShapes() if device == "meta" else nullcontext():
+        with torch.no_grad(), remembered(device):
             for part in parts.values():
                 part.eval()
             found = task.compute(parts, sample, want=values, options=converted_options(system, stage))

@@ -29,7 +29,7 @@ def maker_of(system: System, stage: Stage) -> MadeBy | None:
     """Whose model makes what a stage's data need; None where nothing is to be made."""
     if system.data.prepared is None:
         return None
-    return system.data.prepared.maker(system.data.settings.model_validate(dict(stage.data)))
+    return system.data.prepared.maker(system.data_settings(stage))
 
 
 def with_prepared(system: System, stage: Stage, folder: Path) -> Stage:
@@ -95,7 +95,7 @@ class Preparation:
             write_json(self.folder / NOTE, note)
 
     def _make(self, model: Model, path: Path) -> None:
-        settings = self.system.data.settings.model_validate(dict(self.stage.data))
+        settings = self.system.data_settings(self.stage)
         began, told = time.monotonic(), 0.0
         first: int | None = None
 
@@ -124,7 +124,7 @@ class Preparation:
 
     def _twin(self, key: str) -> Path | None:
         """Folder of an equal stage in a run beside this one that has an equal file."""
-        for path in sorted(self.run.parent.glob(f"*/[0-9][0-9]-{self.stage.name}/{NOTE}")):
+        for path in RunFolder(self.run).beside(self.stage.name, NOTE):
             if path.parent != self.folder and _key_of(path.parent) == key:
                 return path.parent
         return None

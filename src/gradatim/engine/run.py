@@ -319,7 +319,7 @@ def open_data(system: System, stage: Stage) -> Opened:
         DataError: what is wrong with them.
     """
     kind = system.data
-    settings = kind.settings.model_validate(dict(stage.data))
+    settings = system.data_settings(stage)
     train = kind.open(settings, "train")
     if not len(train):
         raise DataError("the training set is empty")
@@ -461,7 +461,7 @@ def _prepare(state: _Run, stage: Stage, folder: Path) -> None:
         stage=stage,
         run=state.folder.path,
         folder=folder,
-        digests=open_data(state.system, stage).digests,
+        digests=state.data[stage.name].digests,
         code=state.code,
         device=state.place.device,
         observe=state.observe,
@@ -497,7 +497,7 @@ def _from_stage(state: _Run, source: StageSource, part: str) -> Any:
 
 def _equal_stage(state: _Run, key: str, stage: Stage, introduced: Sequence[str]) -> Path | None:
     """A finished stage with this key in a run beside this one."""
-    for path in sorted(state.folder.path.parent.glob(f"*/[0-9][0-9]-{stage.name}/stage.json")):
+    for path in state.folder.beside(stage.name, "stage.json"):
         record = read_json(path)
         if record.get("key") == key and set(introduced) <= set(record["saved"]):
             return path.parent

@@ -1,6 +1,7 @@
 """Computing with shapes alone, on tensors of the meta device, at the price of each kind of call once."""
 
 from collections.abc import Hashable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -43,6 +44,11 @@ class RememberedShapes(TorchDispatchMode):
         alone, outcome = known
         made = [torch.empty_strided(shape, stride, dtype=dtype, device="meta") for shape, stride, dtype in outcome]
         return made[0] if alone else tuple(made)
+
+
+def remembered(device: str) -> AbstractContextManager[object]:
+    """A block that remembers shapes where tensors are nothing but shapes."""
+    return RememberedShapes() if device == "meta" else nullcontext()
 
 
 def _is_pure(func: Any) -> bool:

@@ -59,7 +59,7 @@ def staleness(document: Document, runs: Path) -> list[tuple[str, str, str]]:
 
 def _data(system: System, stage: Stage) -> str:
     """Digest of a stage's data; a text that equals none where it cannot be opened."""
-    settings: Any = system.data.settings.model_validate(dict(stage.data))
+    settings: Any = system.data_settings(stage)
     try:
         train: Dataset = system.data.open(settings, "train")
         return train.digest() + (system.data.open(settings, "validate").digest() if stage.validation else "")

@@ -104,7 +104,7 @@ class _Judges:
             }
         )
         read = with_prepared(system, last, run.stage(len(plan.stages), last.name))
-        data = system.data.settings.model_validate(dict(read.data))
+        data = system.data_settings(read)
         self.data: Dataset = system.data.open(data, "validate")
 
     @property

@@ -50,6 +50,10 @@ class RunFolder:
         """Folder of a stage, numbered from 1."""
         return self.path / f"{number:02d}-{name}"
 
+    def beside(self, name: str, file: str) -> list[Path]:
+        """A file of stages of this name, in this run and in those that lie beside it."""
+        return sorted(self.path.parent.glob(f"*/[0-9][0-9]-{name}/{file}"))
+
     def exists(self) -> bool:
         """Whether the folder holds a run."""
         return self.plan.is_file()

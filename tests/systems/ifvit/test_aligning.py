@@ -16,7 +16,7 @@ from gradatim.errors import DataError, PlanError
 from gradatim.find import read_plan_document
 from gradatim.plan import override
 from gradatim.report.status import run_status
-from gradatim.systems.ifvit import aligning
+from gradatim.systems.ifvit import aligning, data
 from gradatim.systems.ifvit.alignment_file import read_alignments
 from gradatim.systems.ifvit.data import FingerprintSettings, open_data
 from gradatim.weights import read_weights
@@ -171,6 +171,15 @@ def test_a_neighbor_takes_alignments_over_and_other_prints_are_aligned_anew(here
 
     run(plan("stages.matcher.data.fit=stretch"), here / "runs" / "filled")
     assert done
+
+
+def test_verify_judges_on_the_prints_as_they_were_aligned(here, monkeypatch):
+    read = []
+    monkeypatch.setattr(data, "read_alignments", lambda path, size: read.append(path) or read_alignments(path, size))
+
+    verify_run(here / "runs" / "both")
+
+    assert read == [here / "runs" / "both" / FILE]
 
 
 def test_a_finished_stage_is_taken_for_finished_and_another_runs_model_aligns_too(here, tmp_path):
