@@ -22,7 +22,7 @@ from commandline import all_commands, gradatim
 from gradatim import explain, find_system
 from gradatim.cli.app import app
 from gradatim.engine.build import converted_options, outline_part, settings_of
-from gradatim.engine.run import checked_plan
+from gradatim.engine.checked import checked_plan
 from gradatim.find import read_plan_document
 from gradatim.plan import Document, Plan, Stage, override, parse
 from gradatim.systems.bombkd.names import PUBLISHED

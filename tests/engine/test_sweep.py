@@ -3,7 +3,7 @@
 import pytest
 
 from gradatim import PlanError
-from gradatim.engine.run import document_of
+from gradatim.engine.checked import document_of
 from gradatim.engine.sweep import split_values, sweep, variants
 from toy import TOY, plan, stage
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from gradatim.engine.run import document_of, run
+from gradatim.engine.checked import document_of
+from gradatim.engine.run import run
 from gradatim.errors import GuardError, PlanError
 from gradatim.plan import read_document
 from gradatim.report.status import run_status

@@ -32,7 +32,7 @@ def data_of(target: Path, changes: list[str], *, split: str, example: str) -> di
         raise PlanError(f"--set {wrong[0]}: write data.NAME=VALUE")
     data: dict[str, Any] = {}
     if (target / "plan.yaml").is_file():
-        from gradatim.engine.run import checked_plan
+        from gradatim.engine.checked import checked_plan
 
         plan, _, _ = checked_plan(read_plan_document(str(target)))
         data = dict(plan.stages[-1].data)

@@ -45,7 +45,7 @@ def held_out_jobs(run: Path, out: Path) -> "list[Job]":
     Raises:
         DataError: nothing is held out, or the pictures cannot be used any more.
     """
-    from gradatim.engine.run import checked_plan
+    from gradatim.engine.checked import checked_plan
     from gradatim.find import read_plan_document
     from gradatim.systems.maefuse.data import PairSettings, open_pairs
     from gradatim.systems.maefuse.pairs import Pair

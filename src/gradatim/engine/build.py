@@ -106,10 +106,13 @@ def outline_parts(system: System, settings: Any, stages: Iterable[Stage]) -> dic
 def unknown_children(system: System, plan: Plan) -> Iterator[Finding]:
     """Names in `train` of children that a part does not have, or that hold nothing to learn; parts are outlined."""
     settings = settings_of(system, plan)
+    outlines: dict[str, nn.Module] = {}
     for index, stage in enumerate(plan.stages):
         for path in stage.trained():
             part, _, child = path.partition(".")
-            modules = dict(outline_part(system, settings, part).named_modules())
+            if part not in outlines:
+                outlines[part] = outline_part(system, settings, part)
+            modules = dict(outlines[part].named_modules())
             if child not in modules:
                 known = [name for name in modules if name]
                 yield Finding(("stages", index, "train"), unknown(f"child of part {part!r}", child, known))

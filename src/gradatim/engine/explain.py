@@ -5,10 +5,10 @@ from typing import Any
 from torch import nn
 
 from gradatim.engine.build import converted_options, outline_parts, settings_of
+from gradatim.engine.checked import checked_plan, document_of
 from gradatim.engine.memory import estimate
 from gradatim.engine.outlook import outlook
 from gradatim.engine.prepare import maker_of
-from gradatim.engine.run import checked_plan, document_of
 from gradatim.engine.sources import Builder, check_sources, children_of, described
 from gradatim.errors import GradatimError
 from gradatim.parts import State, part_states

@@ -12,12 +12,13 @@ import torch
 from torch import nn
 
 from gradatim.engine.build import converted_options, settings_of
+from gradatim.engine.checked import checked_plan
 from gradatim.engine.device import Place, process_of_environment, this_place
 from gradatim.engine.extract import fill
 from gradatim.engine.features import Prefix, check_room, cost_of, targets_of
 from gradatim.engine.keep import Keeping, Teller
 from gradatim.engine.module import parts_of
-from gradatim.engine.run import checked_plan, open_data
+from gradatim.engine.run import open_data
 from gradatim.engine.sources import Builder, load_sources
 from gradatim.engine.store import PartStore
 from gradatim.errors import DataError, PlanError, unknown

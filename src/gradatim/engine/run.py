@@ -4,12 +4,13 @@ import os
 import shutil
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from gradatim.data.dataset import Dataset
-from gradatim.engine.build import outline_parts, settings_of, settled, unknown_children
+from gradatim.engine.build import outline_parts, settings_of
+from gradatim.engine.checked import checked_plan, document_of
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.features import no_room
 from gradatim.engine.fit import fitted
@@ -27,16 +28,12 @@ from gradatim.engine.store import PartStore
 from gradatim.errors import DataError, GradatimError, GuardError, PlanError, RunError, WeightsError, unknown
 from gradatim.features.shelf import Shelf
 from gradatim.files import write_text
-from gradatim.find import code_digest, find_system
+from gradatim.find import code_digest
 from gradatim.plan import (
     Document,
-    Finding,
     Plan,
     Stage,
     StageSource,
-    check,
-    interpret,
-    raise_all,
     read_document,
     write_yaml,
 )
@@ -44,7 +41,6 @@ from gradatim.plan.stage import Cache
 from gradatim.runs.environment import environment
 from gradatim.runs.events import EventLog
 from gradatim.runs.folder import RunFolder, next_folder, read_json
-from gradatim.runs.history import history_of
 from gradatim.runs.keys import differences, stage_key
 from gradatim.runs.lineage import Lineage
 from gradatim.runs.tensorboard import ScalarWriter
@@ -99,35 +95,6 @@ class Opened:
     train: Dataset
     validate: Dataset | None
     digests: tuple[str, str]
-
-
-def checked_plan(document: Document, system: System | None = None) -> tuple[Plan, System, tuple[Finding, ...]]:
-    """A plan that passed every check, resolved and settled, its system, and warnings.
-
-    Raises:
-        PlanError: with all that is wrong.
-    """
-    read = interpret(document)
-    if system is None:
-        name = read.plan.system if read.plan else ""
-        try:
-            system = find_system(name)
-        except PlanError as error:
-            raise_all(document, (*read.findings, Finding(("system",), str(error))))
-            raise
-    if read.plan is not None:
-        read = replace(read, plan=system.filled(read.plan))
-    findings = check(document, read, system.vocabulary, history_of(system.layouts))
-    raise_all(document, findings)
-    assert read.plan is not None
-    plan = settled(system, read.plan.resolved())
-    raise_all(document, tuple(unknown_children(system, plan)))
-    return plan, system, tuple(finding for finding in findings if not finding.error)
-
-
-def document_of(plan: Plan, name: str = "plan") -> Document:
-    """A plan made in Python as a document, so that it is checked as a file is."""
-    return Document(name=name, tree=plan.model_dump(mode="json", exclude_unset=True, by_alias=True))
 
 
 def run(

@@ -9,8 +9,9 @@ from torch import Tensor
 from torch._ops import OpOverload
 from torch.utils._python_dispatch import TorchDispatchMode
 
-_Outcome = tuple[tuple[torch.Size, tuple[int, ...], torch.dtype], ...]
-_KNOWN: dict[Hashable, tuple[bool, _Outcome] | None] = {}
+from gradatim.engine.shape_rules import Outcome, is_told_in_place, told
+
+_KNOWN: dict[Hashable, Outcome | None] = {}
 _PURE: dict[Any, bool] = {}
 _PLAIN = (int, float, bool, str, type(None), torch.dtype, torch.device, torch.layout, torch.memory_format)
 
@@ -27,17 +28,26 @@ class RememberedShapes(TorchDispatchMode):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing here is compiled; True would load the compiler, to keep it away from this method."""
+        return False
+
     def __torch_dispatch__(
         self, func: Any, types: Sequence[type], args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        key = (func, _key(args), _key(tuple(kwargs.items()))) if _is_pure(func) else (None,)
+        if not _is_pure(func):
+            return args[0] if is_told_in_place(func, args) else func(*args, **kwargs)
+        key = (func, _key(args), _key(tuple(kwargs.items())))
         if None in key:
             return func(*args, **kwargs)
         if key not in _KNOWN:
-            result = func(*args, **kwargs)
-            _KNOWN[key] = _outcome(result)
-            return result
+            _KNOWN[key] = told(func, args, kwargs)
+            if _KNOWN[key] is None:
+                result = func(*args, **kwargs)
+                _KNOWN[key] = _outcome(result)
+                return result
         known = _KNOWN[key]
         if known is None:
             return func(*args, **kwargs)
@@ -66,14 +76,14 @@ def _key(value: Any) -> Hashable:
     """What shapes depend on in an argument; None where that cannot be told."""
     if isinstance(value, Tensor):
         return ("tensor", value.shape, value.stride(), value.dtype) if value.is_meta else None
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        parts = tuple(_key(one) for one in value)
+    if isinstance(value, (list, tuple)):
+        parts = tuple([_key(one) for one in value])
         return None if None in parts else parts
     # One, 1.0 and True are equal as keys, but no equal arguments.
     return (type(value), value) if isinstance(value, _PLAIN) else None
 
 
-def _outcome(result: Any) -> tuple[bool, _Outcome] | None:
+def _outcome(result: Any) -> Outcome | None:
     """Shapes of a result of one tensor or several; None for any other."""
     alone = isinstance(result, Tensor)
     tensors = (result,) if alone else result

@@ -6,8 +6,8 @@ from typing import Any
 
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import settings_of
+from gradatim.engine.checked import checked_plan
 from gradatim.engine.prepare import with_prepared
-from gradatim.engine.run import checked_plan
 from gradatim.errors import DataError
 from gradatim.find import code_digest
 from gradatim.plan import Document, Stage

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gradatim.engine.run import checked_plan, run
+from gradatim.engine.checked import checked_plan
+from gradatim.engine.run import run
 from gradatim.errors import GradatimError, GuardError, PlanError
 from gradatim.plan import Document, override
 from gradatim.runs.events import read_events

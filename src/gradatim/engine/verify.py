@@ -11,11 +11,11 @@ from torch import nn
 
 from gradatim.data.dataset import Dataset
 from gradatim.engine.build import build_part, converted_options, settings_of
+from gradatim.engine.checked import checked_plan
 from gradatim.engine.device import Place, this_place
 from gradatim.engine.judge import Judge, Judgement
 from gradatim.engine.model import load_run
 from gradatim.engine.prepare import with_prepared
-from gradatim.engine.run import checked_plan
 from gradatim.engine.sources import Builder, load_sources
 from gradatim.errors import GradatimError, PlanError, RunError, unknown
 from gradatim.find import read_plan_document

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from gradatim import DataError, PlanError, WeightsError, run
-from gradatim.engine.run import document_of
+from gradatim.engine.checked import document_of
 from gradatim.engine.sweep import sweep
 from gradatim.features.shelf import Shelf
 from gradatim.runs.events import read_events

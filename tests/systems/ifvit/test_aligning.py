@@ -7,9 +7,9 @@ import torch
 
 from commandline import worked
 from gradatim import run
+from gradatim.engine.checked import checked_plan
 from gradatim.engine.model import load_run
 from gradatim.engine.prepare import NOTE
-from gradatim.engine.run import checked_plan
 from gradatim.engine.stale import staleness
 from gradatim.engine.verify import verify_run
 from gradatim.errors import DataError, PlanError

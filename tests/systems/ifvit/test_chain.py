@@ -7,7 +7,7 @@ import torch
 
 from commandline import worked
 from gradatim import find_system, run
-from gradatim.engine.run import checked_plan
+from gradatim.engine.checked import checked_plan
 from gradatim.engine.sources import Builder, load_sources
 from gradatim.find import read_plan_document
 from gradatim.plan import override
