@@ -21,7 +21,7 @@ from torch.utils.data import DataLoader
 from forked import CONTEXT
 from gradatim import DataError, FeatureStore
 from gradatim.features import Field
-from gradatim.features.reading import gathered_ahead, read_beside, under_way
+from gradatim.features.reading import Pace, gathered_ahead, grouped, pace_of
 from gradatim.features.schema import DTYPES, PAGE, Schema
 from gradatim.features.shelf import Shelf
 
@@ -474,7 +474,8 @@ def large(tmp_path):
 
 @pytest.mark.parametrize("reuse", [0, 1, 2, 5])
 def test_large_batches_are_gathered_ahead_in_order_and_stay_valid(reuse, large):
-    assert read_beside(7 * large.schema.stride) == ((os.cpu_count() or 1) > 1)
+    pace = pace_of(7 * large.schema.stride)
+    assert pace == (Pace(5, 3) if (os.cpu_count() or 1) > 1 else Pace())
     valid, seen = [], []
     for batch in large.batches(7, seed=1, reuse=reuse):
         valid = [*valid, batch][-(reuse or 100) :]
@@ -486,6 +487,20 @@ def test_large_batches_are_gathered_ahead_in_order_and_stay_valid(reuse, large):
     whole = [row for batch in seen for row in batch]
     assert sorted(whole) == list(range(64))
     assert whole == [int(row) for batch in large.batches(1, seed=1) for row in batch["x"][:, 0]]
+
+
+def test_batches_are_gathered_together_as_far_as_a_thread_is_worth_it(monkeypatch):
+    monkeypatch.setattr(os, "cpu_count", lambda: 2)
+    assert pace_of(100) == pace_of(1 << 16) == Pace()
+    assert pace_of(1 << 18) == Pace(8, 3)
+    assert pace_of(3 << 20) == Pace(3, 3)
+    assert pace_of(1 << 30) == Pace(1, 3)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1)
+    assert pace_of(3 << 20) == Pace()
+
+    assert [Pace(1, 3).buffers(valid) for valid in (1, 2, 5)] == [4, 5, 8]
+    assert [Pace(3, 3).buffers(valid) for valid in (1, 2, 4, 5)] == [4, 5, 5, 6]
+    assert list(grouped(range(7), 3)) == [[0, 1, 2], [3, 4, 5], [6]]
 
 
 def test_what_waits_for_a_batch_gathers_others_meanwhile():
@@ -505,7 +520,7 @@ def test_what_waits_for_a_batch_gathers_others_meanwhile():
 
     jobs = [slow, *(partial(other, number) for number in range(1, 20))]
 
-    assert list(gathered_ahead(iter(jobs), beside=True)) == list(range(20))
+    assert list(gathered_ahead(iter(jobs), 4)) == list(range(20))
     assert threading.current_thread() in makers
 
 
@@ -519,16 +534,16 @@ def test_results_that_are_taken_are_let_go():
         alive.add(made := Made())
         return made
 
-    for _ in gathered_ahead((make for _ in range(200)), beside=True):
+    for _ in gathered_ahead((make for _ in range(200)), 4):
         time.sleep(0.0002)
-        assert len(alive) <= under_way(True) + 2
+        assert len(alive) <= 4 + 2
 
 
 def test_what_a_job_raised_is_raised_where_its_result_was_awaited():
     def fail():
         raise KeyError("gone")
 
-    source = gathered_ahead(iter([lambda: 1, fail, lambda: 3]), beside=True)
+    source = gathered_ahead(iter([lambda: 1, fail, lambda: 3]), 4)
 
     assert next(source) == 1
     with pytest.raises(KeyError, match="gone"):

@@ -16,7 +16,7 @@ from gradatim.data.dataset import Dataset
 from gradatim.engine.extract import given_values, nested, restored
 from gradatim.engine.features import Prefix, flat
 from gradatim.errors import DataError, GuardError
-from gradatim.features.reading import asked_ahead, gathered_ahead, read_beside, under_way
+from gradatim.features.reading import asked_ahead, gathered_ahead, grouped, pace_of
 from gradatim.features.store import Buffer as StoreBuffer
 from gradatim.features.store import FeatureStore
 from gradatim.task import MASK
@@ -62,27 +62,27 @@ class Feed:
 
     def gather(self, rows: np.ndarray) -> dict[str, Any]:
         """Values of these rows as they are stored; valid until `hold` more batches were read."""
-        return self._gather(rows, self._buffers(len(rows)))
+        return self._gather([rows], self._buffers(len(rows), self._hold))[0]
 
-    def _gather(self, rows: np.ndarray, buffers: Sequence[StoreBuffer]) -> dict[str, Any]:
-        found: dict[str, Tensor] = {}
-        for store, buffer in zip(self.stores, buffers, strict=True):
-            found |= store.gather_checked(rows, buffer)
-        return nested(found, self._absent)
+    def _gather(self, batches: Sequence[np.ndarray], buffers: Sequence[StoreBuffer]) -> list[dict[str, Any]]:
+        """Values of several batches, which one copy from each store brings."""
+        stored = [store.gather_batches(batches, buffer) for store, buffer in zip(self.stores, buffers, strict=True)]
+        merged = (
+            {name: value for one in values for name, value in one.items()} for values in zip(*stored, strict=True)
+        )
+        return [nested(values, self._absent) for values in merged]
 
-    def _buffers(self, size: int) -> list[StoreBuffer]:
+    def _buffers(self, size: int, count: int) -> list[StoreBuffer]:
+        """Memory for so many samples, the one used longest ago of `count`."""
         if self._pinned:
             # The allocator of pinned memory waits for copies under way before it gives a block out again.
             return [store.buffer(size, pinned=True) for store in self.stores]
         ring = self._ring.setdefault(size, deque())
-        if len(ring) < self._hold + under_way(self._beside(size)):
+        if len(ring) < count:
             ring.append([store.buffer(size) for store in self.stores])
         else:
             ring.rotate(-1)
         return ring[-1]
-
-    def _beside(self, batch_size: int) -> bool:
-        return read_beside(batch_size * sum(store.schema.stride for store in self.stores))
 
     def restored(self, values: dict[str, Any]) -> dict[str, Any]:
         """Values on the device in the dtype that they were computed in; changes and returns `values`."""
@@ -104,15 +104,19 @@ class Feed:
         named = ((one, self.rows(one)) for one in keys)
         chosen = asked_ahead(named, _SECOND, [store.records for store in self.stores], order.batch_size)
         if not fields:
-            gathers = (partial(self._gather, rows, self._buffers(len(rows))) for _, rows in chosen)
-            yield from gathered_ahead(gathers, self._beside(order.batch_size))
+            pace = pace_of(order.batch_size * sum(store.schema.stride for store in self.stores))
+            size, count = pace.at_once * order.batch_size, pace.buffers(self._hold)
+            groups = grouped((rows for _, rows in chosen), pace.at_once)
+            gathers = (partial(self._gather, group, self._buffers(size, count)) for group in groups)
+            for group in gathered_ahead(gathers, pace.under_way):
+                yield from group
             return
         mine, theirs = _two(chosen)
         drawn = ([(epoch % self.views, index) for epoch, index in one] for one, _ in theirs)
         source = keyed_batches(dataset, fields, drawn, seed=order.seed, stage=order.stage, workers=workers)
         for batch in source:
             _, rows = next(mine)
-            yield {**batch, **self._gather(rows, self._buffers(len(rows)))}
+            yield {**batch, **self.gather(rows)}
 
     def close(self) -> None:
         """Close the stores."""

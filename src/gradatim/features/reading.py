@@ -3,6 +3,8 @@
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from queue import Empty, SimpleQueue
 from threading import Thread
 from typing import Generic, TypeVar, cast
@@ -13,9 +15,10 @@ from gradatim.features.mapping import MappedRecords
 
 T = TypeVar("T")
 _AHEAD_BYTES = 64 << 20
-_LOOK_AGAIN = 64
+_LOOK_AGAIN, _LOOK_SELDOM = 64, 4096
 _WORTH_A_THREAD = 1 << 20
-"""Bytes of a batch that take longer to copy than a thread takes to be told."""
+"""Bytes that take longer to copy than a thread takes to be told."""
+_AT_ONCE_BYTES, _AT_ONCE = 10 << 20, 8
 
 
 class _Ahead:
@@ -23,7 +26,7 @@ class _Ahead:
 
     def __init__(self, records: MappedRecords) -> None:
         self._records = records
-        self._quiet = 0
+        self._quiet, self._pause = 0, _LOOK_AGAIN
 
     def expect(self, indices: np.ndarray) -> None:
         """Note that these records are needed soon."""
@@ -32,8 +35,10 @@ class _Ahead:
             return
         if self._records.resident(indices):
             # Asking costs a system call a record; records that lie in memory already need none.
-            self._quiet = _LOOK_AGAIN
+            self._quiet = self._pause
+            self._pause = min(2 * self._pause, _LOOK_SELDOM)
             return
+        self._pause = _LOOK_AGAIN
         self._records.advise(indices)
 
 
@@ -65,19 +70,45 @@ def _batches_ahead(batch_bytes: int) -> int:
     return min(32, max(2, _AHEAD_BYTES // max(1, batch_bytes)))
 
 
-def read_beside(batch_bytes: int) -> bool:
-    """Whether a thread beside the reader gathers batches of this size: one copy alone leaves memory idle."""
-    return batch_bytes >= _WORTH_A_THREAD and (os.cpu_count() or 1) > 1
+@dataclass(frozen=True)
+class Pace:
+    """How batches are gathered.
+
+    Args:
+        at_once: batches that one call gathers.
+        under_way: calls whose batches are written besides those that are in use; 0 where the reader gathers itself.
+    """
+
+    at_once: int = 1
+    under_way: int = 0
+
+    def buffers(self, valid: int) -> int:
+        """Memory of so many calls is needed where the last `valid` batches stay as they are."""
+        return 1 + -(-(valid - 1) // self.at_once) + self.under_way
 
 
-def under_way(beside: bool) -> int:
-    """Batches that `gathered_ahead` writes besides those that are in use."""
-    return 4 if beside else 0
+def pace_of(batch_bytes: int) -> Pace:
+    """How to gather batches of this size: with a thread beside the reader, since one copy alone leaves memory idle.
+
+    Two threads that gather wait for each other whenever one of them is between two copies, so each copies several
+    batches at once.
+    """
+    at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // max(1, batch_bytes)))
+    if at_once * batch_bytes < _WORTH_A_THREAD or (os.cpu_count() or 1) < 2:
+        return Pace()
+    return Pace(at_once, 3)
 
 
-def gathered_ahead(gathers: Iterator[Callable[[], T]], beside: bool) -> Iterator[T]:
-    """Results in order, `under_way(beside)` of which a thread beside makes while one is in use; else one by one."""
-    if not beside:
+def grouped(batches: Iterable[T], size: int) -> Iterator[list[T]]:
+    """Lists of so many, the last of which may be shorter."""
+    source = iter(batches)
+    while group := list(islice(source, size)):
+        yield group
+
+
+def gathered_ahead(gathers: Iterator[Callable[[], T]], under_way: int) -> Iterator[T]:
+    """Results in order, of which a thread beside makes some while one is in use; one by one where none is under way."""
+    if not under_way:
         for gather in gathers:
             yield gather()
         return
@@ -86,7 +117,7 @@ def gathered_ahead(gathers: Iterator[Callable[[], T]], beside: bool) -> Iterator
     try:
         for gather in gathers:
             waiting.append(hand.give(gather))
-            if len(waiting) > under_way(beside):
+            if len(waiting) > under_way:
                 yield hand.take(waiting.popleft())
         while waiting:
             yield hand.take(waiting.popleft())

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from torch import Tensor
 from gradatim.data.random import keyed_generator
 from gradatim.errors import DataError, unknown
 from gradatim.features.mapping import MappedRecords
-from gradatim.features.reading import asked_ahead, gathered_ahead, read_beside, under_way
+from gradatim.features.reading import asked_ahead, gathered_ahead, grouped, pace_of
 from gradatim.features.schema import DTYPES, PAGE, Field, Schema
 from gradatim.features.sealed import read_sealed, write_sealed
 from gradatim.features.shards import (
@@ -298,7 +299,7 @@ class FeatureStore:
         buffer = buffer or self.buffer(len(chosen))
         if len(chosen) > buffer.size:
             raise IndexError(f"{len(chosen)} samples for a buffer of {buffer.size}")
-        return self.gather_checked(chosen, buffer)
+        return self.gather_batches([chosen], buffer)[0]
 
     def checked(self, indices: Sequence[int] | np.ndarray) -> np.ndarray:
         """Indices as an array, int64; IndexError where one is outside the store."""
@@ -307,15 +308,19 @@ class FeatureStore:
             raise IndexError(f"samples {chosen.min()} to {chosen.max()} of {self._rows}")
         return chosen
 
-    def gather_checked(self, chosen: np.ndarray, buffer: "Buffer") -> dict[str, Tensor]:
-        """As `gather`, of indices from `checked` into a buffer that is large enough."""
-        count = len(chosen)
+    def gather_batches(self, batches: Sequence[np.ndarray], buffer: "Buffer") -> list[dict[str, Tensor]]:
+        """As `gather`, of several batches by one copy: indices from `checked`, into a buffer that is large enough."""
+        chosen = batches[0] if len(batches) == 1 else np.concatenate(batches)
         # Without `clip` NumPy gathers into a copy first.
-        self.records.records.take(chosen, axis=0, out=buffer.first(count), mode="clip")
-        values = buffer.values(count)
-        for field in self._ragged:
-            values |= self._rows_of(field, chosen, values[field.name])
-        return values
+        self.records.records.take(chosen, axis=0, out=buffer.first(len(chosen)), mode="clip")
+        found, start = [], 0
+        for rows in batches:
+            values = buffer.values(start, start + len(rows))
+            for field in self._ragged:
+                values |= self._rows_of(field, rows, values[field.name])
+            found.append(values)
+            start += len(rows)
+        return found
 
     def buffer(self, size: int, *, pinned: bool = False) -> "Buffer":
         """Memory for batches of up to `size` samples; pinned for a GPU to copy from."""
@@ -369,15 +374,19 @@ class FeatureStore:
         chosen = np.arange(self._rows) if indices is None else self.checked(indices)
         if shuffle:
             chosen = keyed_generator(seed, "features", epoch).permutation(chosen)
-        beside = read_beside(batch_size * self.schema.stride)
+        pace = pace_of(batch_size * self.schema.stride)
+        if not reuse:
+            # Batches that are kept for good would keep their neighbors' memory.
+            pace = replace(pace, at_once=1)
         cut = (chosen[start : start + batch_size] for start in range(0, len(chosen), batch_size))
         batches = asked_ahead(cut, lambda rows: rows, [self.records], batch_size)
-        with self.lent(batch_size, reuse + under_way(beside) if reuse else 0) as buffers:
+        with self.lent(pace.at_once * batch_size, pace.buffers(reuse) if reuse else 0) as buffers:
             gathers = (
-                partial(self.gather_checked, rows, buffers[n % len(buffers)] if buffers else self.buffer(len(rows)))
-                for n, rows in enumerate(batches)
+                partial(self.gather_batches, group, buffers[n % len(buffers)] if buffers else self.buffer(batch_size))
+                for n, group in enumerate(grouped(batches, pace.at_once))
             )
-            yield from gathered_ahead(gathers, beside)
+            for group in gathered_ahead(gathers, pace.under_way):
+                yield from group
 
     def dataset(self) -> "StoredSamples":
         """The samples for torch's loaders."""
@@ -406,7 +415,8 @@ class Buffer:
         start = (PAGE // 2 - spare.data_ptr()) % PAGE
         whole = spare[start : start + size * schema.stride].view(size, schema.stride)
         self.array = whole.numpy()
-        self._views = {}
+        self._views: dict[str, Tensor] = {}
+        self._between: dict[tuple[int, int], dict[str, Tensor]] = {}
         for field in schema.fields:
             at = schema.offsets[field.name]
             cell = whole[:, at : at + field.record_bytes]
@@ -416,11 +426,12 @@ class Buffer:
         """The bytes of the first `count` samples, (count, stride)."""
         return self.array if count == self.size else self.array[:count]
 
-    def values(self, count: int) -> dict[str, Tensor]:
-        """Views of the first `count` samples; a ragged field's are its cells."""
-        if count == self.size:
-            return dict(self._views)
-        return {name: view[:count] for name, view in self._views.items()}
+    def values(self, start: int, stop: int) -> dict[str, Tensor]:
+        """Views of the samples from `start` to `stop` - 1; a ragged field's are its cells."""
+        place = start, stop
+        if place not in self._between:
+            self._between[place] = {name: view[start:stop] for name, view in self._views.items()}
+        return self._between[place].copy()
 
 
 def _typed(cell: Tensor, field: Field) -> Tensor:
