@@ -552,7 +552,7 @@ def test_what_a_job_raised_is_raised_where_its_result_was_awaited():
 
 def test_a_store_that_is_closed_while_it_is_read_does_no_harm(large):
     maps = Path("/proc/self/maps")
-    source = large.batches(7)
+    source = large.batches(1)
     next(source)
     large.close()
 
