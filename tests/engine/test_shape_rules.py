@@ -139,6 +139,12 @@ def test_what_torch_refuses_is_not_told(call):
     assert (told(function, args, kwargs) is None) is refused
 
 
+def test_what_the_processor_cannot_compute_is_left_to_torch():
+    eight_bits = t(2, 3, dtype=torch.float8_e4m3fn)
+
+    assert told(aten.exp.default, (eight_bits,), {}) is None
+
+
 def test_what_lies_elsewhere_is_not_told():
     assert told(aten.zeros_like.default, (t(2, 3),), {"device": torch.device("cpu")}) is None
     assert told(aten.new_ones.default, (t(2, 3), [4]), {"device": "cpu"}) is None

@@ -86,14 +86,20 @@ def _like(tensor: Tensor, sizes: Sequence[int]) -> Tensor:
     return torch.ones(math.prod(max(size, 1) for size in sizes), dtype=tensor.dtype).as_strided(tuple(sizes), still)
 
 
-def _with_stand_ins(value: Any, stand_in: Callable[[Tensor], Tensor]) -> Any:
-    if isinstance(value, Tensor):
-        return stand_in(value)
-    if isinstance(value, torch.device):
-        return torch.device("cpu")
-    if isinstance(value, (list, tuple)):
-        return [_with_stand_ins(one, stand_in) for one in value]
-    return value
+def _computed(
+    func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any], stand_in: Callable[[Tensor], Tensor]
+) -> Any:
+    """The result for stand-ins; None where the processor has no such kernel, or refuses."""
+
+    def put_in(value: Any) -> Any:
+        if isinstance(value, torch.device):
+            return torch.device("cpu")
+        return stand_in(value) if isinstance(value, Tensor) else value
+
+    try:
+        return func(*map(put_in, args), **{name: put_in(value) for name, value in kwargs.items()})
+    except (RuntimeError, NotImplementedError):
+        return None
 
 
 def _broadcast(tensors: Sequence[Tensor]) -> torch.Size | None:
@@ -117,7 +123,7 @@ def _pointwise(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any])
     def stand_in(tensor: Tensor) -> Tensor:
         return _like(tensor, [min(size, 2) for size in tensor.shape])
 
-    made = func(*_with_stand_ins(args, stand_in), **{n: _with_stand_ins(v, stand_in) for n, v in kwargs.items()})
+    made = _computed(func, args, kwargs, stand_in)
     if not isinstance(made, Tensor) or [min(size, 2) for size in shape] != list(made.shape):
         return None
     return True, (_dense(shape, made.dtype, _order(made)),)
@@ -130,14 +136,10 @@ def _reduced(func: OpOverload, args: Sequence[Any], kwargs: Mapping[str, Any]) -
         return None
     sizes = [1 if size == 1 else 2 + dim for dim, size in enumerate(first.shape)]
     back = {1: 1, **dict(zip(sizes, first.shape, strict=True))}
-    made = func(_like(first, sizes), *others, **{n: _with_stand_ins(v, _same) for n, v in kwargs.items()})
+    made = _computed(func, args, kwargs, lambda tensor: _like(tensor, sizes))
     if not isinstance(made, Tensor) or not set(made.shape) <= set(back):
         return None
     return True, (_dense([back[size] for size in made.shape], made.dtype, _order(made)),)
-
-
-def _same(tensor: Tensor) -> Tensor:
-    return tensor
 
 
 def _product(first: Tensor, second: Tensor) -> Outcome | None:
