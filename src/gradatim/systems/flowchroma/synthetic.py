@@ -185,8 +185,10 @@ def _looks(seed: int, shapes: int, video: int) -> Looks:
 @lru_cache(maxsize=64)
 def _staged(seed: int, shapes: int, video: int, scene: Scene) -> Staging:
     random = keyed_generator("flowchroma staging", seed, video, scene)
+    # One in each upright strip, so that none hides another for good.
+    across = (random.permutation(shapes) + random.uniform(0, 1, shapes)) / shapes
     values = (
-        random.uniform(0, 1, (shapes, 2)),
+        np.stack([across, random.uniform(0, 1, shapes)], axis=1),
         random.uniform(0.012, 0.05, (shapes, 2)) * random.choice([-1, 1], (shapes, 2)),
         random.uniform(0.17, 0.24, shapes),
         np.stack([random.uniform(-0.5, 0.5, shapes), random.uniform(-0.05, 0.05, shapes)], axis=1),
