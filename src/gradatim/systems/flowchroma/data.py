@@ -167,8 +167,7 @@ class SequenceDataset:
         digests: dict[Source, str] = {}
         for window in self.windows:
             state.update(f"{window.name}\n".encode())
-            asked = self._asked(window) if self.settings.samples == "fusion" else ()
-            for several in (window.frames, *((window.video.frames[0], *one) for one in asked)):
+            for several in (window.frames, window.video.frames[:1], *self._asked(window)):
                 for source in several:
                     if source not in digests:
                         digests[source] = source.digest()

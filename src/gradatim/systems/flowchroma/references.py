@@ -172,9 +172,7 @@ def draw_change(settings: ReferenceAugmentation, random: np.random.Generator) ->
 def hue_turned(picture: Picture, degrees: float) -> Picture:
     """Turn the hues of RGB, (H, W, 3) uint8; they are cut down to 256 whole numbers, as Pillow has them."""
     hsv = np.array(Image.fromarray(picture).convert("HSV"))
-    hues = np.floor(np.mod(hsv[:, :, 0] + degrees * 255 / 360, 256)).astype(np.int64)
-    # What is a hair below 0 is rounded to 256 itself by the remainder.
-    hsv[:, :, 0] = hues % 256
+    hsv[:, :, 0] = np.floor(hsv[:, :, 0] + degrees * 255 / 360).astype(np.int64) % 256
     return np.array(Image.fromarray(hsv, mode="HSV").convert("RGB"))
 
 
