@@ -4,7 +4,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from gradatim.data.image import image_size, read_gray, read_image, resize, verify_image, write_file, write_image
+from gradatim.data.image import (
+    image_size,
+    is_gray,
+    read_gray,
+    read_image,
+    resize,
+    verify_image,
+    write_file,
+    write_image,
+)
 from gradatim.errors import DataError
 
 COLOR = np.random.default_rng(0).integers(0, 256, (10, 14, 3), np.uint8)
@@ -113,3 +122,20 @@ def test_resizing_averages_when_it_shrinks():
     stripes = np.tile(np.array([0, 255], np.uint8), (16, 16))
     assert abs(int(resize(stripes, (4, 4))[2, 2]) - 128) < 8
     assert resize(stripes.astype(np.float32), (4, 6)).shape == (4, 6)
+
+
+def test_lanczos_is_another_filter_and_leaves_equal_sizes_alone():
+    sharp = resize(COLOR, (5, 7), kind="lanczos")
+    assert sharp.shape == (5, 7, 3)
+    assert not np.array_equal(sharp, resize(COLOR, (5, 7)))
+    assert resize(COLOR, (10, 14), kind="lanczos") is COLOR
+
+
+def test_gray_files_are_told_by_their_header(tmp_path):
+    for name, array in {"l.png": GRAY, "i.png": GRAY.astype(np.uint16), "f.tif": GRAY.astype(np.float32)}.items():
+        Image.fromarray(array).save(tmp_path / name)
+        assert is_gray(tmp_path / name), name
+    Image.fromarray(COLOR).save(tmp_path / "rgb.png")
+    assert not is_gray(tmp_path / "rgb.png")
+    with pytest.raises(DataError, match="no such file"):
+        is_gray(tmp_path / "none.png")

@@ -19,6 +19,7 @@ from gradatim.errors import DataError
 from gradatim.files import replace_file
 
 Deep = Literal["divide", "stretch"]
+Filter = Literal["bilinear", "lanczos"]
 Picture = NDArray[np.uint8]
 
 IMAGE_SUFFIXES = frozenset(
@@ -28,6 +29,8 @@ IMAGE_SUFFIXES = frozenset(
 # Pillow raises what its format plugins happen to raise on damaged files.
 _DAMAGED = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error, Image.DecompressionBombError)
 _EXIF_ORIENTATION = 0x0112
+_FILTERS = {"bilinear": Image.Resampling.BILINEAR, "lanczos": Image.Resampling.LANCZOS}
+_GRAY_MODES = ("1", "L", "LA", "La", "F")
 
 
 def read_image(path: Path, *, deep: Deep = "divide") -> Picture:
@@ -83,6 +86,19 @@ def image_size(path: Path) -> tuple[int, int]:
     return (width, height) if turned else (height, width)
 
 
+def is_gray(path: Path) -> bool:
+    """Whether a file has a single channel, from its header alone; three equal channels count as color.
+
+    Raises:
+        DataError: the file is missing, empty or no image.
+    """
+    try:
+        with Image.open(path) as image:
+            return image.mode in _GRAY_MODES or image.mode.startswith("I")
+    except _DAMAGED as error:
+        raise DataError(f"{path}: {_wording(b'?', error)}") from error
+
+
 def verify_image(path: Path, *, deep: Deep = "divide") -> tuple[int, int]:
     """(height, width) of a picture after decoding it to its end, as fast as its format allows.
 
@@ -131,17 +147,18 @@ def write_file(path: Path, content: bytes) -> None:
     replace_file(path, lambda temporary: temporary.write_bytes(content))
 
 
-def resize(image: NDArray[Any], size: tuple[int, int]) -> NDArray[Any]:
-    """Resize to (height, width) by Pillow's bilinear filter, which averages when it shrinks.
+def resize(image: NDArray[Any], size: tuple[int, int], *, kind: Filter = "bilinear") -> NDArray[Any]:
+    """Resize to (height, width) by one of Pillow's filters, which average when they shrink.
 
     Args:
         image: (H, W, 3) or (H, W) uint8, or (H, W) float32; the result is of the same kind.
         size: (height, width); the aspect is not kept.
+        kind: "lanczos" is sharper than "bilinear", and overshoots at edges.
     """
     height, width = size
     if image.shape[:2] == size:
         return image
-    return np.array(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
+    return np.array(Image.fromarray(image).resize((width, height), _FILTERS[kind]))
 
 
 def _content(path: Path) -> bytes:
