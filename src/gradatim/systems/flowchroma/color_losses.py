@@ -18,7 +18,7 @@ from gradatim.systems.flowchroma.warping import warped
 from gradatim.vision.precision import widened
 
 Features = Callable[[Tensor], Sequence[Tensor]]
-_FUSION_SMALLEST = 1e-3
+FUSION_SMALLEST = 1e-3
 _UNLIKE = 1e5 * 0.2
 _FAR_SCALE = 0.25
 
@@ -66,9 +66,9 @@ def perceptual(vgg: Features, colors: Tensor, target: Tensor) -> Tensor:
         colors, target: are shown to it as green and blue from 0 to 1 beside a red of 0.5 throughout, which is not
             normalized by ImageNet's mean: FlowChroma was trained so.
     """
-    ours = vgg(_shown(colors))
+    ours = vgg(shown(colors))
     with torch.no_grad():
-        theirs = vgg(_shown(target))
+        theirs = vgg(shown(target))
     return torch.stack([F.mse_loss(widened(x), widened(y)) for x, y in zip(ours, theirs, strict=True)]).mean()
 
 
@@ -109,7 +109,7 @@ def contextual_reference(swin: Features, lab: Tensor, reference: Tensor, *, unce
     ours = swin(rgb_of_lab(restored(lab, ab=uncenter_ab)))
     with torch.no_grad():
         theirs = swin(rgb_of_lab(restored(reference, ab=uncenter_ab)))
-    return contextual_pyramid(ours, theirs, smallest=_FUSION_SMALLEST)
+    return contextual_pyramid(ours, theirs, smallest=FUSION_SMALLEST)
 
 
 def adaptive_temporal(now: Proposal, before: Proposal, *, smooth: float = 0.3) -> Steadiness:
@@ -165,5 +165,6 @@ def _misaligned(proposal: Proposal) -> Tensor:
     return ((widened(proposal.colors) - proposal.flowed).abs() * proposal.confidence).mean()
 
 
-def _shown(colors: Tensor) -> Tensor:
+def shown(colors: Tensor) -> Tensor:
+    """Colors (B, 2, H, W) as VGG is shown them: green and blue from 0 to 1 beside a red of 0.5, (B, 3, H, W)."""
     return (F.pad(colors, (0, 0, 0, 0, 1, 0)) + 1) / 2

@@ -2,7 +2,7 @@
 
 import torch
 
-from gradatim.systems.flowchroma.carrying import carry_along
+from gradatim.systems.flowchroma.flow_training import carry_along
 from gradatim.systems.flowchroma.losses import color_sequence
 from gradatim.systems.flowchroma.parts.memflow import MemFlow
 from gradatim.systems.flowchroma.parts.memory import Memory, remembered
