@@ -167,6 +167,20 @@ def test_one_reference_is_looked_at_in_the_first_frame_alone():
     assert with_reference > FusionLoss(swin=swin)(outputs, frames, flowed)
 
 
+def test_a_loop_may_give_everything_by_its_place():
+    outputs, frames, flowed = sequence()
+    confidences, references = [torch.rand(1, 4, 4) for _ in outputs], [random(3, 5, 5, seed=9)]
+
+    def swin(rgb):
+        return [rgb]
+
+    by_place = FusionLoss()(outputs, frames, flowed, confidences, references, swin)
+
+    by_name = FusionLoss(swin=swin)(outputs, frames, flowed, confidences=confidences, references=references)
+    assert torch.equal(by_place, by_name)
+    assert by_place > FusionLoss()(outputs, frames, flowed, confidences, references)
+
+
 def test_a_gradient_reaches_every_frame():
     outputs, frames, flowed = sequence()
     for output in outputs:

@@ -4,7 +4,7 @@ LAB is normalized (`color`).
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -97,11 +97,13 @@ class FusionLoss:
         outputs: Sequence[Tensor],
         frames: Sequence[Tensor],
         flowed: Sequence[Tensor],
-        *,
         confidences: Sequence[Tensor] | None = None,
         references: Sequence[Tensor] | None = None,
+        embed_net: Features | None = None,
     ) -> Tensor:
-        """Mean loss of a sequence's frames; each argument holds one entry for each frame.
+        """Mean loss of a sequence's frames, where the outputs are; each list holds one entry for each frame.
+
+        Loops that were written for FlowChroma give all of them by their places.
 
         Args:
             outputs, frames: predicted and true, (3, H, W) or (B, 3, H, W).
@@ -109,10 +111,13 @@ class FusionLoss:
             confidences: of the flows, (1, H, W) or (B, 1, H, W) in [0, 1]. If absent, flows are sure of themselves,
                 but for the first frame, to which none leads.
             references: of the colors, (3, H', W') or (B, 3, H', W'); only the first is looked at.
+            embed_net: in place of `swin`.
 
         Raises:
             DataError: there is no frame, or numbers of entries differ.
         """
+        if embed_net is not None:
+            return replace(self, swin=embed_net)(outputs, frames, flowed, confidences, references)
         if confidences is None:
             confidences = [torch.full_like(lab[..., :1, :, :], float(n > 0)) for n, lab in enumerate(outputs)]
         counts = {len(each) for each in (outputs, frames, flowed, confidences)}
@@ -121,14 +126,16 @@ class FusionLoss:
                 f"{len(outputs)} outputs, {len(frames)} frames, {len(flowed)} flows' colors and {len(confidences)} "
                 "confidences: there must be as many of each, and at least one."
             )
+        device = outputs[0].device
         proposals = [
             Proposal(_batch(lab)[:, 1:], _batch(carried)[:, 1:], _batch(sure))
             for lab, carried, sure in zip(outputs, flowed, confidences, strict=True)
         ]
-        reference = _batch(references[0]) if references else None
-        losses = [self.first(_batch(outputs[0]), _batch(frames[0]), reference).total]
+        targets = [_batch(frame).to(device) for frame in frames]
+        reference = _batch(references[0]).to(device) if references else None
+        losses = [self.first(_batch(outputs[0]), targets[0], reference).total]
         for n in range(1, len(outputs)):
-            losses.append(self.later(proposals[n], _batch(frames[n])[:, 1:], proposals[n - 1]).total)
+            losses.append(self.later(proposals[n], targets[n][:, 1:], proposals[n - 1]).total)
         return torch.stack(losses).mean()
 
     def _perceptual(self, colors: Tensor, target: Tensor) -> Tensor | None:
