@@ -13,10 +13,11 @@ from PIL import Image
 from gradatim.systems.flowchroma.color import lab_of_levels, lab_of_values
 from gradatim.systems.flowchroma.fusion_system import FusionSystem
 from gradatim.systems.flowchroma.matching import match_sequences
+from gradatim.systems.flowchroma.parts.carrying import Carrying
 from gradatim.systems.flowchroma.parts.fusion import FusionNetV1
 from gradatim.systems.flowchroma.parts.swin import SwinPyramid
 from gradatim.systems.flowchroma.parts.warpnet import SHARP_TEMPERATURE, WarpNet
-from gradatim.systems.flowchroma.recurrence import Carrying, color_sequences
+from gradatim.systems.flowchroma.recurrence import color_sequences
 from parity.flowchroma.support import (
     PART,
     by_rule,

@@ -6,11 +6,12 @@ import torch
 from gradatim.errors import DataError, PlanError
 from gradatim.systems.flowchroma.color import rgb_of_lab
 from gradatim.systems.flowchroma.matching import Matches, encode_references, match_sequences
+from gradatim.systems.flowchroma.parts.carrying import Carrying
 from gradatim.systems.flowchroma.parts.fusion import FusionNetV1, PlaceholderFusion, SimpleFusionNet, UNetFusionNet
 from gradatim.systems.flowchroma.parts.memflow import MemFlow
 from gradatim.systems.flowchroma.parts.swin import SwinPyramid
 from gradatim.systems.flowchroma.parts.warpnet import WarpNet
-from gradatim.systems.flowchroma.recurrence import Carrying, carry, color_sequences
+from gradatim.systems.flowchroma.recurrence import carry, color_sequences
 
 SIZE = (32, 40)
 SIDE = 32

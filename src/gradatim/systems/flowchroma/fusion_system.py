@@ -18,14 +18,13 @@ from gradatim.parts.freeze import hold_still
 from gradatim.systems.flowchroma.color import lab_of_values
 from gradatim.systems.flowchroma.fusion_files import load_networks
 from gradatim.systems.flowchroma.matching import Matches, References, colors_at, encode_references, match_pictures
+from gradatim.systems.flowchroma.parts.carrying import Carrying, TargetColors
 from gradatim.systems.flowchroma.parts.fusion import FusionNetV1
 from gradatim.systems.flowchroma.parts.memflow import MemFlow
 from gradatim.systems.flowchroma.parts.memory import KeysOfMemory, Memory
 from gradatim.systems.flowchroma.parts.warpnet import SHARP_TEMPERATURE, TRAIN_TEMPERATURE, WarpNet
 from gradatim.systems.flowchroma.recurrence import (
     Carried,
-    Carrying,
-    TargetColors,
     carry,
     color_sequences,
     fuse,

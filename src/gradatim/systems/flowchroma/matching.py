@@ -102,9 +102,15 @@ def match_pictures(
     Returns:
         For pictures of S × S pixels.
     """
-    queries = warpnet.queries(_features(swin, gray_picture(lightness)))
+    return match_seen(warpnet, _features(swin, gray_picture(lightness)), references, which, temperature=temperature)
+
+
+def match_seen(
+    warpnet: WarpNet, features: Sequence[Tensor], references: References, which: Tensor, *, temperature: float
+) -> Match:
+    """As `match_pictures`, of what the backbone saw in the pictures, of length 1 at every place."""
     keys = warpnet.keys(references.features)
-    return match(queries, keys[which], references.lab[which], temperature=temperature)
+    return match(warpnet.queries(features), keys[which], references.lab[which], temperature=temperature)
 
 
 def match_sequences(

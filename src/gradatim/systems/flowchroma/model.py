@@ -6,8 +6,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat, PositiveInt, model_validator
 from torch import nn
 
+from gradatim.systems.flowchroma.parts.carrying import Carrying, TargetColors
 from gradatim.systems.flowchroma.parts.colorvidnet import ColorVidNet
-from gradatim.systems.flowchroma.parts.fusion import FusionNetV1, PlaceholderFusion, SimpleFusionNet, UNetFusionNet
+from gradatim.systems.flowchroma.parts.fusion import (
+    FusionNetV1,
+    FusionNetwork,
+    PlaceholderFusion,
+    SimpleFusionNet,
+    UNetFusionNet,
+)
 from gradatim.systems.flowchroma.parts.memflow import MemFlow
 from gradatim.systems.flowchroma.parts.memory import KeysOfMemory
 from gradatim.systems.flowchroma.parts.swin import PATCH, SwinPyramid
@@ -15,7 +22,6 @@ from gradatim.systems.flowchroma.parts.vgg import Vgg16
 from gradatim.systems.flowchroma.parts.warpnet import WarpNet
 
 FusionKind = Literal["v1", "simple", "unet", "placeholder"]
-TargetColors = Literal["previous", "ground_truth", "zero"]
 _SIMPLE = (32, 32, 16)
 
 
@@ -96,8 +102,6 @@ class FlowChromaSettings(_Sizes):
             networks, which were trained so.
         target_colors: colors of the frame that a flow leads to, which the network of flows looks at: those of the frame
             before, true ones (which no gray video has), or none.
-        uncenter_reference: whether the backbone sees a reference in its true colors; published matching networks
-            were trained on nearly gray ones.
         size: (height, width) of frames in pixels.
         match_size: of the squares in which frames and references are matched, in pixels.
     """
@@ -113,7 +117,6 @@ class FlowChromaSettings(_Sizes):
     max_history: PositiveInt | None = 1
     flow_scale: PositiveFloat = 1.0
     target_colors: TargetColors = "previous"
-    uncenter_reference: bool = True
     size: tuple[PositiveInt, PositiveInt] = (224, 224)
     match_size: PositiveInt = 224
 
@@ -160,14 +163,21 @@ def build_colornet(settings: FlowChromaSettings) -> ColorVidNet:
     return ColorVidNet(4, width=settings.color_width)
 
 
-def build_fusion(settings: FlowChromaSettings) -> nn.Module:
-    """The fusion network."""
-    width = settings.fusion_width
-    if settings.fusion == "v1":
+def build_fusion(settings: FlowChromaSettings) -> FusionNetwork:
+    """The fusion network, which knows how colors are carried on to it."""
+    network = _fusion(settings.fusion, settings.fusion_width)
+    network.carrying = Carrying(
+        flow_scale=settings.flow_scale, max_history=settings.max_history, target_ab=settings.target_colors
+    )
+    return network
+
+
+def _fusion(kind: FusionKind, width: int | None) -> FusionNetwork:
+    if kind == "v1":
         return FusionNetV1() if width is None else FusionNetV1(width=width)
-    if settings.fusion == "simple":
+    if kind == "simple":
         return SimpleFusionNet(widths=_SIMPLE if width is None else (width, width, max(1, width // 2)))
-    if settings.fusion == "unet":
+    if kind == "unet":
         return UNetFusionNet() if width is None else UNetFusionNet(width=width)
     return PlaceholderFusion()
 

@@ -30,8 +30,9 @@ def color_error(fused: Tensor, frames: Tensor) -> Tensor:
 
 def psnr(fused: Tensor, frames: Tensor) -> Tensor:
     """Peak signal-to-noise ratio of colored frames as sRGB, (B,) in dB; at most 100."""
-    ours, true = (rgb_of_lab(restored(lab.flatten(0, 1))).unflatten(0, lab.shape[:2]) for lab in (fused, frames))
-    return -10 * torch.log10((ours - true).square().flatten(1).mean(1).clamp_min(_LEAST_ERROR))
+    ours, true = (rgb_of_lab(restored(lab.flatten(0, 1))) for lab in (fused, frames))
+    errors = (ours - true).square().flatten(1).mean(1).reshape(fused.shape[:2]).mean(1)
+    return -10 * torch.log10(errors.clamp_min(_LEAST_ERROR))
 
 
 def flicker(fused: Tensor, frames: Tensor) -> Tensor:

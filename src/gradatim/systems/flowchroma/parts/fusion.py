@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from gradatim.errors import DataError
+from gradatim.systems.flowchroma.parts.carrying import Carrying
 from gradatim.systems.flowchroma.parts.colorvidnet import ColorVidNet
 
 _EPSILON = 1e-6
@@ -23,7 +24,13 @@ def seven_channels(carried: Tensor, confidence: Tensor, matched: Tensor, similar
     return torch.cat([carried[:, 1:], matched[:, 1:], confidence, similarity, matched[:, :1]], dim=1)
 
 
-class PlaceholderFusion(nn.Module):
+class FusionNetwork(nn.Module):
+    """A network that mixes both proposals, and how the colors that it mixes are carried on."""
+
+    carrying = Carrying()
+
+
+class PlaceholderFusion(FusionNetwork):
     """Mean of both proposals, weighed by confidence and similarity; there is nothing to learn."""
 
     def forward(self, carried: Tensor, confidence: Tensor, matched: Tensor, similarity: Tensor) -> Tensor:
@@ -32,7 +39,7 @@ class PlaceholderFusion(nn.Module):
         return confidence / total * carried[:, 1:] + similarity / total * matched[:, 1:]
 
 
-class SimpleFusionNet(nn.Module):
+class SimpleFusionNet(FusionNetwork):
     """Four convolutions that correct the colors carried on.
 
     Args:
@@ -55,7 +62,7 @@ class SimpleFusionNet(nn.Module):
         return corrected
 
 
-class UNetFusionNet(nn.Module):
+class UNetFusionNet(FusionNetwork):
     """An encoder and decoder of three scales that corrects the colors carried on.
 
     Args:
@@ -116,7 +123,7 @@ class TwoConvs(nn.Module):
         return F.relu(self.norm2(self.conv2(F.relu(self.norm1(self.conv1(x))))))
 
 
-class FusionNetV1(nn.Module):
+class FusionNetV1(FusionNetwork):
     """A `ColorVidNet` that corrects the colors carried on by at most 1; what FlowChroma trains and uses.
 
     Args:
