@@ -16,6 +16,7 @@ from gradatim.systems.flowchroma.parts.warpnet import Match, WarpNet, match, uni
 
 Backbone = Callable[[Tensor], Sequence[Tensor]]
 """RGB in [0, 1], (N, 3, S, S) -> features at a half, a quarter, an eighth and a sixteenth of its size."""
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -102,9 +103,13 @@ def match_pictures(
     Returns:
         For pictures of S × S pixels.
     """
-    queries = warpnet.queries(_features(swin, gray_picture(lightness)))
     keys = warpnet.keys(references.features)
-    return match(queries, keys[which], references.lab[which], temperature=temperature)
+    found = []
+    # In pieces: each picture has a table of cosines as large as the number of cells squared.
+    for part, chosen in zip(torch.split(lightness, _AT_ONCE), torch.split(which, _AT_ONCE), strict=True):
+        queries = warpnet.queries(_features(swin, gray_picture(part)))
+        found.append(match(queries, keys[chosen], references.lab[chosen], temperature=temperature))
+    return Match(torch.cat([each.lab for each in found]), torch.cat([each.similarity for each in found]))
 
 
 def match_sequences(
