@@ -319,7 +319,8 @@ def test_networks_come_out_of_files_and_a_wrong_one_is_refused_with_an_account(t
     assert "nonlocal_net.pth: does not fit" in str(error.value)
     assert "part 'memflow': loaded 0 of" in str(error.value)
     with torch.device("meta"):
-        written(tmp_path / "colornet.pth", "colornet", ColorVidNet(7))
+        of_seven_channels = ColorVidNet(7)
+    written(tmp_path / "colornet.pth", "colornet", of_seven_channels)
     with pytest.raises(WeightsError, match=r"stem.weight: file has \(32, 7, 3, 3\), part needs \(32, 4, 3, 3\)"):
         FusionSystem(memflow_ckpt=tmp_path / "memflow.pth", swintexco_ckpt=tmp_path, fusion_net=fusion)
 
