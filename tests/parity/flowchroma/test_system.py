@@ -10,14 +10,16 @@ import pytest
 import torch
 from PIL import Image
 
+from gradatim.errors import WeightsError
 from gradatim.systems.flowchroma.color import lab_of_levels, lab_of_values
 from gradatim.systems.flowchroma.fusion_system import FusionSystem
 from gradatim.systems.flowchroma.matching import match_sequences
 from gradatim.systems.flowchroma.parts.carrying import Carrying
-from gradatim.systems.flowchroma.parts.fusion import FusionNetV1
+from gradatim.systems.flowchroma.parts.fusion import FusionNetV1, SimpleFusionNet
 from gradatim.systems.flowchroma.parts.swin import SwinPyramid
 from gradatim.systems.flowchroma.parts.warpnet import SHARP_TEMPERATURE, WarpNet
 from gradatim.systems.flowchroma.recurrence import color_sequences
+from gradatim.weights import read_weights
 from parity.flowchroma.support import (
     PART,
     by_rule,
@@ -32,7 +34,7 @@ from parity.flowchroma.support import (
     values_of,
 )
 
-pytestmark = pytest.mark.parity
+pytestmark = [pytest.mark.parity, pytest.mark.slow]
 
 SHARE = 0.99
 CLOSE = (1e-4, 2e-4, 3e-3, 5e-2)
@@ -198,6 +200,21 @@ def test_a_memory_with_keys_of_its_own(parity_root, networks, matches, name):
     check_sequence(parity_root, name, found, *by_tensors(parity_root, name, networks, matches))
 
     found.close()
+
+
+def test_the_system_comes_out_of_sample_files_unless_they_are_of_the_original_swintexco(parity_root):
+    folder = parity_root / "flowchroma" / "format"
+    (flows,), (colors,) = folder.glob("memflow_final*"), folder.glob("swintexco_*")
+    channels = read_weights(colors / "colornet.pth").arrays["conv1_1.0.weight"].shape[1]
+    files = {"memflow_ckpt": flows, "swintexco_ckpt": colors, "fusion_net": SimpleFusionNet()}
+
+    if channels == 4:
+        system = FusionSystem("../MemFlow", "../SwinSingle", **files)
+        assert not any(array.is_meta for array in system.state_dict().values())
+    else:
+        # Its networks take colors in other units.
+        with pytest.raises(WeightsError, match=rf"file has \(32, {channels}, 3, 3\), part needs \(32, 4, 3, 3\)"):
+            FusionSystem("../MemFlow", "../SwinSingle", **files)
 
 
 def test_no_case_is_left_out(parity_root):

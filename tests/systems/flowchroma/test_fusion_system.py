@@ -99,6 +99,17 @@ def test_a_loss_reaches_both_networks_that_learn():
         assert any(parameter.grad.any() for parameter in network.parameters())
 
 
+def test_a_loop_may_use_mixed_precision():
+    system, batch = built(FusionNetV1(width=2)), sequence()
+    with torch.autocast("cpu", torch.bfloat16):
+        outputs, carried, confidences = color(system, batch, return_memflow=True)
+        loss = FusionLoss()(outputs, batch["frames_lab"], carried, confidences)
+    loss.backward()
+
+    assert {x.dtype for x in (*outputs, *carried, *confidences, loss)} == {torch.float32}
+    assert all(parameter.grad.isfinite().all() for parameter in system.parameters() if parameter.grad is not None)
+
+
 def test_what_learns_is_what_an_optimizer_is_given():
     system = built()
     groups = system.get_parameter_groups()
@@ -307,7 +318,9 @@ def test_networks_come_out_of_files_and_a_wrong_one_is_refused_with_an_account(t
         FusionSystem(memflow_ckpt=tmp_path / "nonlocal_net.pth", swintexco_ckpt=tmp_path, fusion_net=fusion)
     assert "nonlocal_net.pth: does not fit" in str(error.value)
     assert "part 'memflow': loaded 0 of" in str(error.value)
-    written(tmp_path / "colornet.pth", "colornet", ColorVidNet(7))
+    with torch.device("meta"):
+        of_seven_channels = ColorVidNet(7)
+    written(tmp_path / "colornet.pth", "colornet", of_seven_channels)
     with pytest.raises(WeightsError, match=r"stem.weight: file has \(32, 7, 3, 3\), part needs \(32, 4, 3, 3\)"):
         FusionSystem(memflow_ckpt=tmp_path / "memflow.pth", swintexco_ckpt=tmp_path, fusion_net=fusion)
 

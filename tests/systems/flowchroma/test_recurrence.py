@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gradatim.errors import DataError, PlanError
+from gradatim.systems.flowchroma import matching as matching_module
 from gradatim.systems.flowchroma.color import rgb_of_lab
 from gradatim.systems.flowchroma.matching import Matches, encode_references, match_sequences
 from gradatim.systems.flowchroma.parts.carrying import Carrying
@@ -101,6 +102,20 @@ def test_one_reference_serves_a_whole_sequence_and_is_seen_once():
     torch.testing.assert_close(once.similarity, each.similarity, atol=1e-4, rtol=0)
     with pytest.raises(DataError, match="2 x 2 references for 2 x 3 frames"):
         match_sequences(swin, warpnet, lightness, reference.expand(-1, 2, -1, -1, -1), **options)
+
+
+@torch.no_grad()
+def test_a_long_sequence_is_matched_in_pieces(monkeypatch):
+    lightness, references = lab(1, 5, 1, SIDE, SIDE), lab(1, 5, 3, SIDE, SIDE)
+    swin, warpnet, options = Counted(backbone()), matching(), {"size": SIZE, "temperature": 0.1}
+    whole = match_sequences(swin, warpnet, lightness, references, **options)
+    monkeypatch.setattr(matching_module, "_AT_ONCE", 2)
+
+    pieces = match_sequences(swin, warpnet, lightness, references, **options)
+
+    assert [len(rgb) for rgb in swin.seen] == [5, 5, 5, 2, 2, 1]
+    torch.testing.assert_close(pieces.colors, whole.colors, atol=1e-4, rtol=0)
+    torch.testing.assert_close(pieces.similarity, whole.similarity, atol=1e-4, rtol=0)
 
 
 def test_a_backbone_sees_the_true_colors_of_a_reference_or_almost_gray_ones():

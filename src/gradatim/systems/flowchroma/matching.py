@@ -3,7 +3,7 @@
 Letters: B sequences, T frames, R references of a sequence, N pictures, M references, S side of what is matched.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,7 @@ from gradatim.systems.flowchroma.parts.warpnet import Match, WarpNet, match, uni
 
 Backbone = Callable[[Tensor], Sequence[Tensor]]
 """RGB in [0, 1], (N, 3, S, S) -> features at a half, a quarter, an eighth and a sixteenth of its size."""
+_AT_ONCE = 8
 
 
 @dataclass(frozen=True)
@@ -102,15 +103,28 @@ def match_pictures(
     Returns:
         For pictures of S × S pixels.
     """
-    return match_seen(warpnet, _features(swin, gray_picture(lightness)), references, which, temperature=temperature)
+    pieces = (_features(swin, gray_picture(part)) for part in torch.split(lightness, _AT_ONCE))
+    return _matched(warpnet, pieces, references, which, temperature)
 
 
 def match_seen(
     warpnet: WarpNet, features: Sequence[Tensor], references: References, which: Tensor, *, temperature: float
 ) -> Match:
     """As `match_pictures`, of what the backbone saw in the pictures, of length 1 at every place."""
+    pieces = zip(*(torch.split(x, _AT_ONCE) for x in features), strict=True)
+    return _matched(warpnet, pieces, references, which, temperature)
+
+
+def _matched(
+    warpnet: WarpNet, pieces: Iterable[Sequence[Tensor]], references: References, which: Tensor, temperature: float
+) -> Match:
+    """In pieces: each picture has a table of cosines as large as the number of cells squared."""
     keys = warpnet.keys(references.features)
-    return match(warpnet.queries(features), keys[which], references.lab[which], temperature=temperature)
+    found = [
+        match(warpnet.queries(part), keys[chosen], references.lab[chosen], temperature=temperature)
+        for part, chosen in zip(pieces, torch.split(which, _AT_ONCE), strict=True)
+    ]
+    return Match(torch.cat([each.lab for each in found]), torch.cat([each.similarity for each in found]))
 
 
 def match_sequences(
