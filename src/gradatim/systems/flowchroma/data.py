@@ -5,7 +5,7 @@ Frames go through the whole-number path to LAB, and what is matched with a refer
 as a budget goes, at the size that they are brought to, in 8 bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,6 +19,7 @@ from gradatim.data.image import Picture, resize
 from gradatim.errors import DataError, problems, unknown
 from gradatim.systems.flowchroma.color import lab_of_levels, lab_of_values
 from gradatim.systems.flowchroma.joint import draw_joint_change
+from gradatim.systems.flowchroma.model import FlowChromaSettings
 from gradatim.systems.flowchroma.references import Change, Probability, ReferenceAugmentation, draw_change
 from gradatim.systems.flowchroma.sequences import Check, find_videos, looked_at
 from gradatim.systems.flowchroma.synthetic import DrawnSettings, drawn_videos
@@ -339,3 +340,8 @@ def _found(settings: SequenceSettings) -> Found:
 
 def _place(settings: SequenceSettings) -> str:
     return ", ".join(str(root) for root in settings.root) or "drawn"
+
+
+def with_sizes(model: FlowChromaSettings, data: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Data with the model's sizes, where they say none of their own."""
+    return {"size": model.size, "match_size": model.match_size, **data}
