@@ -46,7 +46,7 @@ def small() -> Plan:
             ),
             Stage(
                 name="fuse",
-                task="fuse",
+                task="fuse_alone",
                 init={"fusion": "fresh"},
                 train={"warpnet": {"lr": 1e-4}, "fusion": {}},
                 losses={"colors": 1.0, "temporal": 0.5},

@@ -123,4 +123,6 @@ TASKS: Mapping[str, tuple[Callable[..., Any], ...]] = {
     "flow": (carry,),
     "match": _MATCH,
     "fuse": (*_MATCH, fuse, perceive, see_first),
+    "fuse_alone": (*_MATCH, fuse, see_first),
 }
+"""`fuse_alone` needs no VGG, and has no perceptual loss."""
