@@ -13,7 +13,7 @@ from gradatim.plan.stage import Training
 
 def factors(schedule, steps, per_epoch=5):
     factor = schedule_factor(Training(schedule=schedule), steps=steps, per_epoch=per_epoch)
-    return [factor(step) for step in range(steps)]
+    return [factor(step, 1.0) for step in range(steps)]
 
 
 def test_a_constant_rate_is_one():
@@ -47,29 +47,56 @@ def test_a_cosine_is_torchs_where_there_is_no_warm_up():
         theirs.step()
 
 
+def test_a_cosine_of_epochs_is_torchs_stepped_by_epoch():
+    optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, T_max=4, eta_min=0.1)
+    found = factors({"cosine": {"final": 0.1, "every": "epoch"}}, 20)
+
+    for epoch in range(4):
+        assert found[5 * epoch : 5 * epoch + 5] == pytest.approx([optimizer.param_groups[0]["lr"]] * 5)
+        optimizer.step()
+        theirs.step()
+
+
+@pytest.mark.parametrize("warmup", [0, 3])
+def test_a_polynomial_falls_to_its_least_rate(warmup):
+    training = Training(lr=1e-2, schedule={"polynomial": {"power": 2.0, "least": 1e-3, "warmup": warmup}})
+    factor = schedule_factor(training, steps=10 + warmup, per_epoch=5)
+
+    for step in range(warmup, 10 + warmup):
+        done = (step - warmup) / 10
+        assert factor(step, 1e-2) == pytest.approx(0.1 + 0.9 * (1 - done) ** 2)
+    assert factor(10 + warmup, 1e-2) == pytest.approx(0.1)
+    assert factor(10 + warmup, 1e-3) == 1
+
+
 def test_steps_fall_at_the_first_step_of_an_epoch():
     found = factors({"step": {"every": 2, "gamma": 0.5}}, 25, per_epoch=5)
 
     assert found == [1.0] * 10 + [0.5] * 10 + [0.25] * 5
 
 
+@pytest.mark.parametrize("anneal", ["cosine", "linear"])
 @pytest.mark.parametrize("steps", [10, 37, 100])
 @pytest.mark.parametrize(("rise", "start", "end"), [(0.3, 25.0, 1e4), (0.5, 10.0, 100.0)])
-def test_one_cycle_is_torchs(steps, rise, start, end):
+def test_one_cycle_is_torchs(steps, rise, start, end, anneal):
     optimizer = torch.optim.SGD([nn.Parameter(torch.zeros(1))], lr=1.0, momentum=0.9)
     theirs = torch.optim.lr_scheduler.OneCycleLR(
         optimizer, max_lr=1.0, total_steps=steps, pct_start=rise, div_factor=start, final_div_factor=end,
-        cycle_momentum=False,
+        cycle_momentum=False, anneal_strategy={"cosine": "cos", "linear": "linear"}[anneal],
     )  # fmt: skip
+    schedule = {"one_cycle": {"rise": rise, "start": start, "end": end, "anneal": anneal}}
 
-    for step, found in enumerate(factors({"one_cycle": {"rise": rise, "start": start, "end": end}}, steps)):
+    for step, found in enumerate(factors(schedule, steps)):
         assert found == pytest.approx(optimizer.param_groups[0]["lr"], abs=1e-12), step
         optimizer.step()
         if step < steps - 1:
             theirs.step()
 
 
-@pytest.mark.parametrize("schedule", ["cosine", "one_cycle", "step", "constant", {"cosine": {"warmup": 9}}])
+@pytest.mark.parametrize(
+    "schedule", ["cosine", "one_cycle", "step", "constant", "polynomial", {"cosine": {"warmup": 9}}]
+)
 @pytest.mark.parametrize("steps", [1, 2, 3])
 def test_the_shortest_stages_have_a_rate_too(schedule, steps):
     assert all(0 < factor <= 1 for factor in factors(schedule, steps))

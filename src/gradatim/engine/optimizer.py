@@ -9,9 +9,17 @@ from torch import nn
 from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from gradatim.parts import parameter_groups
-from gradatim.plan.stage import CosineSchedule, EpochCosineSchedule, OneCycleSchedule, StepSchedule, Training
+from gradatim.plan.stage import (
+    CosineSchedule,
+    EpochCosineSchedule,
+    OneCycleSchedule,
+    PolynomialSchedule,
+    StepSchedule,
+    Training,
+)
 
-Factor = Callable[[int], float]
+Factor = Callable[[int, float], float]
+"""Of the step, counted from 0, and of the rate that is multiplied: schedules may fall to a rate in numbers."""
 
 
 def build_optimizer(parts: Mapping[str, nn.Module], training: Training) -> Optimizer:
@@ -28,7 +36,7 @@ def build_optimizer(parts: Mapping[str, nn.Module], training: Training) -> Optim
 
 
 def schedule_factor(training: Training, *, steps: int, per_epoch: int) -> Factor:
-    """Factor on the learning rate by step, counted from 0.
+    """Factor on a learning rate by step and rate; see `Factor`.
 
     Args:
         training: its `schedule`.
@@ -39,46 +47,65 @@ def schedule_factor(training: Training, *, steps: int, per_epoch: int) -> Factor
     if isinstance(chosen, OneCycleSchedule):
         return _one_cycle(chosen, steps)
     if isinstance(chosen, EpochCosineSchedule):
-        return _epoch_cosine(chosen, -(-steps // per_epoch), per_epoch, training.lr)
+        return _epoch_cosine(chosen, -(-steps // per_epoch), per_epoch)
     if isinstance(chosen, CosineSchedule):
-        body = _cosine(chosen, steps)
+        body = _cosine(chosen, steps, per_epoch)
+    elif isinstance(chosen, PolynomialSchedule):
+        body = _polynomial(chosen, steps)
     elif isinstance(chosen, StepSchedule):
         body = _steps(chosen, per_epoch)
     else:
         body = _constant
     warmup = chosen.warmup
-    return lambda step: body(step) * min(1.0, (step + 1) / (warmup + 1))
+    return lambda step, lr: body(step, lr) * min(1.0, (step + 1) / (warmup + 1))
 
 
-def _constant(step: int) -> float:
+def _constant(step: int, lr: float) -> float:
     return 1.0
 
 
-def _cosine(chosen: CosineSchedule, steps: int) -> Factor:
+def _cosine(chosen: CosineSchedule, steps: int, per_epoch: int) -> Factor:
     length = max(1, steps - chosen.warmup)
 
-    def factor(step: int) -> float:
-        done = min(1.0, max(0, step - chosen.warmup) / length)
-        return chosen.final + (1 - chosen.final) * 0.5 * (1 + math.cos(math.pi * done))
+    def factor(step: int, lr: float) -> float:
+        begun = step if chosen.every == "step" else step // per_epoch * per_epoch
+        done = min(1.0, max(0, begun - chosen.warmup) / length)
+        final = max(chosen.final, _share(chosen.least, lr))
+        return final + (1 - final) * 0.5 * (1 + math.cos(math.pi * done))
 
     return factor
 
 
-def _epoch_cosine(chosen: EpochCosineSchedule, epochs: int, per_epoch: int, lr: float) -> Factor:
-    least = min(1.0, chosen.least / lr)
-
-    def factor(step: int) -> float:
+def _epoch_cosine(chosen: EpochCosineSchedule, epochs: int, per_epoch: int) -> Factor:
+    def factor(step: int, lr: float) -> float:
         epoch = min(epochs, step // per_epoch + 1)
         if epoch <= chosen.warmup:
             return chosen.start + (1 - chosen.start) * epoch / chosen.warmup
         done = (epoch - chosen.warmup) / max(1, epochs - chosen.warmup)
+        least = _share(chosen.least, lr)
         return least + (1 - least) * 0.5 * (1 + math.cos(math.pi * done))
 
     return factor
 
 
+def _polynomial(chosen: PolynomialSchedule, steps: int) -> Factor:
+    length = max(1, steps - chosen.warmup)
+
+    def factor(step: int, lr: float) -> float:
+        done = min(1.0, max(0, step - chosen.warmup) / length)
+        least = _share(chosen.least, lr)
+        return float(least + (1 - least) * (1 - done) ** chosen.power)
+
+    return factor
+
+
+def _share(least: float, lr: float) -> float:
+    """A rate in numbers as a share of another."""
+    return min(1.0, least / lr) if lr else 1.0
+
+
 def _steps(chosen: StepSchedule, per_epoch: int) -> Factor:
-    return lambda step: float(chosen.gamma ** (step // per_epoch // chosen.every))
+    return lambda step, lr: float(chosen.gamma ** (step // per_epoch // chosen.every))
 
 
 def _one_cycle(chosen: OneCycleSchedule, steps: int) -> Factor:
@@ -86,9 +113,11 @@ def _one_cycle(chosen: OneCycleSchedule, steps: int) -> Factor:
     peak = max(1.0, chosen.rise * steps - 1)
 
     def between(start: float, stop: float, done: float) -> float:
+        if chosen.anneal == "linear":
+            return start + (stop - start) * min(1.0, done)
         return stop + (start - stop) / 2 * (1 + math.cos(math.pi * min(1.0, done)))
 
-    def factor(step: int) -> float:
+    def factor(step: int, lr: float) -> float:
         if step <= peak:
             return between(low, 1.0, step / peak)
         return between(1.0, end, (step - peak) / max(1.0, steps - 1 - peak))

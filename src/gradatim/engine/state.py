@@ -1,7 +1,7 @@
 """The state of a running stage: what a snapshot holds, and what is read from it."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradatim.engine.module import Turn
-from gradatim.engine.optimizer import build_optimizer, optimizer_arrays, restore_optimizer, schedule_factor
+from gradatim.engine.optimizer import Factor, build_optimizer, optimizer_arrays, restore_optimizer, schedule_factor
 from gradatim.guards import LossBand, Patience, Spike
 from gradatim.parts import named_trained
 from gradatim.plan.stage import Stage
@@ -24,11 +24,11 @@ class Driver:
     name: str
     turn: Turn
     optimizer: Optimizer
-    factor: Callable[[int], float]
+    factor: Factor
     parameters: list[nn.Parameter]
     sums: Tensor
     norms: Tensor
-    applied: float = math.nan
+    applied: dict[float, float] = field(default_factory=dict)
 
     def clear_gradients(self) -> None:
         """Drop the gradients of what this optimizer changes; its own `zero_grad` costs ten times as much."""
@@ -37,11 +37,12 @@ class Driver:
 
     def set_rate(self, step: int, scale: float) -> None:
         """Set the learning rate of a step, counted from 0."""
-        factor = self.factor(step) * scale
-        if factor != self.applied:
-            for group in self.optimizer.param_groups:
-                group["lr"] = group["base_lr"] * factor
-            self.applied = factor
+        groups = self.optimizer.param_groups
+        rates = {base: base * self.factor(step, base) * scale for base in {group["base_lr"] for group in groups}}
+        if rates != self.applied:
+            for group in groups:
+                group["lr"] = rates[group["base_lr"]]
+            self.applied = rates
 
 
 @dataclass(kw_only=True)
@@ -180,7 +181,7 @@ class LoopState:
             restore_optimizer(driver.optimizer, _below(snapshot.arrays, f"optimizer/{driver.turn.name}/"))
             driver.sums.copy_(snapshot.arrays[f"sums/{driver.turn.name}"])
             driver.norms.copy_(snapshot.arrays[f"norms/{driver.turn.name}"])
-            driver.applied = math.nan
+            driver.applied = {}
         self.best = _below(snapshot.arrays, "best/")
         self.counters = Counters(**dict(snapshot.counters))
         self.patience.restore(self.counters.patience)

@@ -88,10 +88,15 @@ class ConstantSchedule(Settings):
 
 
 class CosineSchedule(Settings):
-    """Linear warm-up over `warmup` steps, then half a cosine down to `final` times the rate."""
+    """Linear warm-up over `warmup` steps, then half a cosine down to `final` times the rate, or to the rate `least`.
+
+    The larger of both counts. With `every: epoch` the rate stays the same through an epoch.
+    """
 
     warmup: NonNegativeInt = 0
     final: NonNegativeFloat = 0.0
+    least: NonNegativeFloat = 0.0
+    every: Literal["step", "epoch"] = "step"
 
 
 class EpochCosineSchedule(Settings):
@@ -115,21 +120,34 @@ class StepSchedule(Settings):
 
 
 class OneCycleSchedule(Settings):
-    """Rise from lr/`start` to lr over the first `rise` of all steps, then fall to lr/`start`/`end`, by cosines."""
+    """Rise from lr/`start` to lr over the first `rise` of all steps, then fall to lr/`start`/`end`.
+
+    By cosines, or straight where `anneal` is `linear`.
+    """
 
     rise: float = Field(0.3, gt=0, lt=1)
     start: PositiveFloat = 25.0
     end: PositiveFloat = 1e4
+    anneal: Literal["cosine", "linear"] = "cosine"
+
+
+class PolynomialSchedule(Settings):
+    """Fall from lr to the rate `least` over all steps, as (1 - share of the steps done) to the `power`."""
+
+    power: PositiveFloat = 0.9
+    least: NonNegativeFloat = 0.0
+    warmup: NonNegativeInt = 0
 
 
 class Schedule(_OneOf):
-    """`constant`, `cosine`, `epoch_cosine`, `step` or `one_cycle`: the learning rate's factor over the stage."""
+    """`constant`, `cosine`, `epoch_cosine`, `step`, `one_cycle` or `polynomial`: the rate's factor over the stage."""
 
     constant: ConstantSchedule | None = None
     cosine: CosineSchedule | None = None
     epoch_cosine: EpochCosineSchedule | None = None
     step: StepSchedule | None = None
     one_cycle: OneCycleSchedule | None = None
+    polynomial: PolynomialSchedule | None = None
 
 
 class Validation(Settings):

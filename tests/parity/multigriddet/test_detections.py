@@ -168,5 +168,5 @@ def test_schedules(folder):
         factor = schedule_factor(training, steps=int(told["total"]) * per_epoch, per_epoch=per_epoch)
         for epoch, rate in enumerate(expected):
             for step in (epoch * per_epoch, (epoch + 1) * per_epoch - 1):
-                assert abs(told["initial"] * factor(step) - rate) <= RATE
+                assert abs(told["initial"] * factor(step, told["initial"]) - rate) <= RATE
     assert len(cases) >= 3
