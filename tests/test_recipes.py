@@ -9,6 +9,8 @@ from gradatim.plan import override
 from systems.bombkd.trees import TREES
 from tiny import MODEL, authors_files, scenes, sets
 from tiny_bombkd import tiny_changes
+from tiny_flowchroma import frame_folders
+from tiny_flowchroma import tiny_changes as color_changes
 from tiny_ifvit import print_files
 from tiny_ifvit import tiny_changes as print_changes
 from tiny_multigriddet import detector_files
@@ -18,6 +20,7 @@ RECIPES = [f"{name}/{recipe}" for name in system_names() for recipe in find_syst
 MODES = [name for name in RECIPES if name.startswith("maefuse/train_")]
 BOXES = [name for name in RECIPES if name.startswith("multigriddet/")]
 PRINTS = [name for name in RECIPES if name.startswith("ifvit/")]
+COLORS = [name for name in RECIPES if name.startswith("flowchroma/")]
 VIDEO = [name for name in RECIPES if name.startswith("bombkd/")]
 DATA = {"UCF101": "ucf101", "breakfast": "breakfast", "UCF-Crime": "ucf-crime"}
 """Folder that the video recipes name -> data set."""
@@ -33,6 +36,7 @@ def place(tmp_path_factory):
         TREES[dataset](folder / "data" / name)
     detector_files(folder)
     print_files(folder)
+    frame_folders(folder)
     return folder
 
 
@@ -42,6 +46,8 @@ def changes(name):
         return detector_changes(name)
     if name in PRINTS:
         return print_changes(name)
+    if name in COLORS:
+        return color_changes(name)
     return tiny_changes(name) if name in VIDEO else picture_changes(name)
 
 
@@ -53,13 +59,14 @@ def picture_changes(name):
 
 
 def test_the_recipes_that_there_are():
-    assert len(RECIPES) == 26
+    assert len(RECIPES) == 31
     assert len(MODES) == 9
     assert {name for name in RECIPES if name not in MODES} == {
         "maefuse/demo", "maefuse/small", "maefuse/paper", "bombkd/motion", "bombkd/converters", "bombkd/fusion",
         "bombkd/paper", "bombkd/vad", "bombkd/probe", "multigriddet/finetune", "multigriddet/from_backbone",
         "multigriddet/shapes", "multigriddet/coco128-small", "ifvit/dense", "ifvit/matcher", "ifvit/paper",
-        "ifvit/small",
+        "ifvit/small", "flowchroma/flow", "flowchroma/pretrained", "flowchroma/scratch", "flowchroma/paper",
+        "flowchroma/small",
     }  # fmt: skip
 
 

@@ -1,0 +1,63 @@
+"""FlowChroma in the smallest: sizes, videos as folders of frames, and a finished run of all stages."""
+
+from PIL import Image
+
+from gradatim import run
+from gradatim.find import read_plan_document
+from gradatim.plan import override
+from gradatim.systems.flowchroma.synthetic import DrawnSettings, drawn_videos
+from once import drawn
+
+MODEL = {
+    "flow": {"width": 8, "features": 8, "widths": [4, 4, 8], "levels": 2, "radius": 1, "iterations": 2},
+    "swin": {"width": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 1, 1], "window": 1, "hidden": 8},
+    "match_width": 8, "fusion": "simple", "fusion_width": 4, "color_width": 4, "size": [32, 32], "match_size": 32,
+}  # fmt: skip
+VIDEOS = {"count": 3, "frames": 4}
+
+
+def tiny_changes(name):
+    """What makes a recipe tiny; public files give way to fresh weights."""
+    changes = [f"model={MODEL}".replace("'", "")]
+    for stage in read_plan_document(name).tree["stages"]:
+        own = f"stages.{stage['name']}"
+        changes += [f"{own}.batch_size=2"]
+        changes += [f"{own}.init.{part}=fresh" for part, source in stage["init"].items() if source != "fresh"]
+        if "drawn" in stage["data"]:
+            changes.append(f"{own}.data.drawn={VIDEOS}".replace("'", ""))
+        else:
+            changes += [f"{own}.data.holdout=0.4", f"{own}.precision=fp32"]
+    return changes
+
+
+def frame_folders(folder):
+    """Videos as folders of frames and their references, under the names that the recipes give them."""
+    drawn(folder / "frames", _write_frames)
+    drawn(folder / "references", _write_references)
+
+
+def _videos():
+    return drawn_videos(DrawnSettings(**VIDEOS), (32, 40))
+
+
+def _write_frames(folder):
+    for number, video in enumerate(_videos()):
+        (folder / f"scene{number}").mkdir(parents=True)
+        for place, frame in enumerate(video.frames):
+            Image.fromarray(frame.read()).save(folder / f"scene{number}" / f"{place:03}.png")
+
+
+def _write_references(folder):
+    folder.mkdir(parents=True, exist_ok=True)
+    for number, video in enumerate(_videos()):
+        Image.fromarray(video.references[0][0].read()).save(folder / f"{number}.png")
+
+
+def finished_colorizer(folder):
+    """A run of all stages, an epoch each, in `runs/flowchroma-1`."""
+    return drawn(folder / "runs" / "flowchroma-1", _train)
+
+
+def _train(folder):
+    changes = [*tiny_changes("flowchroma/small"), *(f"stages.{n}.epochs=1" for n in ("flow", "match", "fuse"))]
+    run(override(read_plan_document("flowchroma/small"), changes), folder)
