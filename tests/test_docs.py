@@ -30,6 +30,8 @@ from gradatim.systems.maefuse.recipes import MODES
 from systems.bombkd.trees import TREES
 from tiny import HEADS, SIZES, authors_files, finished_run, sets
 from tiny_bombkd import authors_converters, tiny_changes, trained_on_clips
+from tiny_flowchroma import finished_colorizer
+from tiny_flowchroma import tiny_changes as tiny_colors
 from tiny_ifvit import chain, print_files
 from tiny_ifvit import tiny_changes as tiny_prints
 from tiny_multigriddet import detector_files, finished_detector
@@ -45,6 +47,7 @@ MINIMUM = {
     "docs/runs.md": {"python": 1, "bash": 4},
     "docs/tutorial.md": {"python": 5, "yaml": 1},
     "src/gradatim/systems/bombkd/README.md": {"yaml": 4, "bash": 4},
+    "src/gradatim/systems/flowchroma/README.md": {"python": 1, "yaml": 1, "bash": 1},
     "src/gradatim/systems/ifvit/README.md": {"python": 1, "yaml": 1, "bash": 2},
     "src/gradatim/systems/maefuse/README.md": {"yaml": 1, "bash": 3},
     "src/gradatim/systems/multigriddet/README.md": {"bash": 1},
@@ -191,6 +194,7 @@ def place(tmp_path_factory):
         detector_files(folder)
         finished_detector(folder)
         finished_matcher(folder)
+        finished_colorizer(folder)
     authors_files(folder)
     authors_converters(folder / "converters_ep10.pt")
     TREES["ucf101"](folder / "videos" / "UCF101")
@@ -220,6 +224,9 @@ def shortened(words):
     if len(words) > 1 and words[1].startswith("ifvit/"):
         once = ["--once"] if words[0] == "run" else []
         return [*words[:2], *sets(*tiny_prints(words[1])), *words[2:], *once]
+    if len(words) > 1 and words[1].startswith("flowchroma/"):
+        once = ["--once"] if words[0] == "run" else []
+        return [*words[:2], *sets(*tiny_colors(words[1])), *words[2:], *once]
     if len(words) > 1 and words[1].startswith("multigriddet/"):
         once = ["--once"] if words[0] == "run" else []
         return [*words[:2], *sets(*tiny_detector(words[1])), *words[2:], *once]
