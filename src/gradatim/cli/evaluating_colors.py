@@ -1,6 +1,7 @@
 """`gradatim evaluate` for FlowChroma: how near colors come to the true ones, of a model or of folders of frames."""
 
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -139,7 +140,7 @@ def _show(found: "Evaluation") -> None:
         rows.append((_LABELS[name], *cells))
     title = f"mean of {len(videos)} video(s), {len(found.sequences)} sequences (* best)"
     show(rows_table(title, ("metric", *means), rows))
-    counts = {name: sum(one.video == name for one in found.sequences) for name in videos}
+    counts = Counter(one.video for one in found.sequences)
     each = [
         (name, counts[name], *(_cell(figures[FUSED].get(metric)) for metric in NAMES))
         for name, figures in videos.items()

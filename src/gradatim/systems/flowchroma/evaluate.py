@@ -70,8 +70,10 @@ class Evaluation:
     @property
     def videos(self) -> dict[str, dict[str, dict[str, float]]]:
         """Mean over the sequences of each video: video -> method -> metric -> value."""
-        names = dict.fromkeys(one.video for one in self.sequences)
-        return {name: _means([one.figures for one in self.sequences if one.video == name]) for name in names}
+        several: dict[str, list[Figures]] = {}
+        for one in self.sequences:
+            several.setdefault(one.video, []).append(one.figures)
+        return {name: _means(each) for name, each in several.items()}
 
     @property
     def means(self) -> dict[str, dict[str, float]]:
