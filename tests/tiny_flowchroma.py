@@ -1,8 +1,8 @@
-"""FlowChroma in the smallest: sizes, videos as folders of frames, and a finished run of all stages."""
+"""FlowChroma in the smallest: sizes, videos as folders of frames, and finished runs of all stages or of one."""
 
 from PIL import Image
 
-from gradatim import run
+from gradatim import Plan, Stage, run
 from gradatim.find import read_plan_document
 from gradatim.plan import override
 from gradatim.systems.flowchroma.synthetic import DrawnSettings, drawn_videos
@@ -11,8 +11,11 @@ from once import drawn
 MODEL = {
     "flow": {"width": 8, "features": 8, "widths": [4, 4, 8], "levels": 2, "radius": 1, "iterations": 2},
     "swin": {"width": 8, "depths": [1, 1, 1, 1], "heads": [1, 1, 1, 1], "window": 1, "hidden": 8},
-    "match_width": 8, "fusion": "simple", "fusion_width": 4, "color_width": 4, "size": [32, 32], "match_size": 32,
+    "match_width": 8, "fusion": "simple", "fusion_width": 4, "color_width": 4, "train_tokens": 20.0,
+    "size": [32, 40], "match_size": 32,
 }  # fmt: skip
+DATA = {"drawn": {"count": 4, "frames": 6}, "holdout": 0.5, "length": 5}
+PARTS = ("memflow", "swin", "warpnet", "fusion")
 VIDEOS = {"count": 3, "frames": 4}
 
 
@@ -61,3 +64,20 @@ def finished_colorizer(folder):
 def _train(folder):
     changes = [*tiny_changes("flowchroma/small"), *(f"stages.{n}.epochs=1" for n in ("flow", "match", "fuse"))]
     run(override(read_plan_document("flowchroma/small"), changes), folder)
+
+
+def coloring_run(folder, *, parts=PARTS, task="fuse_alone", losses=None):
+    """Run one step of one stage; returns the run's folder."""
+    stage = Stage(
+        name="fuse",
+        task=task,
+        init=dict.fromkeys(parts, "fresh"),
+        train=(parts[-1],),
+        losses=losses or {"colors": 1.0},
+        lr=1e-3,
+        steps=1,
+        batch_size=1,
+        data=DATA,
+    )
+    run(Plan(system="flowchroma", model=MODEL, stages=(stage,)), folder)
+    return folder

@@ -22,26 +22,38 @@ _OPTIONS = {
         "set_", "split", "batch_size", "confidence", "suppression", "overlap_threshold", "original", "model",
     ),
     "ifvit": ("set_", "split", "limit", "model"),
+    "flowchroma": ("set_", "split", "limit"),
+    "colored frames": ("data",),
 }  # fmt: skip
-"""Options that a system's evaluation reads, beside those that all do."""
+"""Options that a system's evaluation reads, or that of folders of frames, beside those that all do."""
 
 
 def evaluate(
     context: typer.Context,
     target: Path = typer.Argument(
-        ..., metavar="RUN|FILE|FOLDER", help="A run, a file with a model, or a folder of fused pictures."
+        ...,
+        metavar="RUN|FILE|FOLDER",
+        help="A run, a file with a model, a folder of fused pictures, or one with a folder of colored frames for each "
+        "scene.",
     ),
     data: list[Path] = typer.Option(
-        [], "--data", help="maefuse: folder with vi/ and ir/; default: the pairs that the run held out. Repeatable."
+        [],
+        "--data",
+        help="maefuse: folder with vi/ and ir/; default: the pairs that the run held out. Repeatable. Colored frames: "
+        "folder with a folder of true frames for each scene.",
     ),
-    out: Path = typer.Option(None, "--out", "-o", help="Folder for pictures: fused ones, confusion matrices, curves."),
+    out: Path = typer.Option(
+        None, "--out", "-o", help="Folder for pictures: fused ones, confusion matrices, curves, sequences."
+    ),
     set_: list[str] = typer.Option(
         [],
         "--set",
         metavar="PATH=VALUE",
-        help="bombkd, multigriddet, ifvit: other data than the last stage's: data.root=CLIPS. Repeatable.",
+        help="bombkd, multigriddet, ifvit, flowchroma: other data than the last stage's: data.root=CLIPS. Repeatable.",
     ),
-    split: str = typer.Option("validate", "--split", help="bombkd, multigriddet, ifvit: validate, train, or all."),
+    split: str = typer.Option(
+        "validate", "--split", help="bombkd, multigriddet, ifvit, flowchroma: validate, train, or all."
+    ),
     batch_size: int = typer.Option(8, "--batch-size", min=1, help="bombkd, multigriddet: clips or pictures at once."),
     overlap: float = typer.Option(0.5, "--overlap", min=0, max=0.9, help="As for `gradatim fuse`."),
     per_image: bool = typer.Option(False, "--per-image", help="Also a row for every picture."),
@@ -62,7 +74,11 @@ def evaluate(
         False, "--original", help="multigriddet: detect as the published program does, 500 objects a picture."
     ),
     limit: int = typer.Option(
-        None, "--limit", min=2, help="ifvit: compare no more pairs than this, half of them of one finger."
+        None,
+        "--limit",
+        min=2,
+        help="ifvit: compare no more pairs than this, half of them of one finger; flowchroma: color no more sequences, "
+        "evenly spread.",
     ),
     device: str = typer.Option(None, "--device", help="cpu or cuda:0; default: a GPU where there is one."),
     model: list[str] = typer.Option(
@@ -76,7 +92,9 @@ def evaluate(
     bombkd: top-1, top-5, each class, confusion matrix, gates, parameters, latency, with the student alone beside it;
     AUC of anomaly scores. multigriddet: COCO's twelve figures, VOC's, the published program's, each class, curves,
     confusion matrix, best threshold; in the pixels of the pictures. ifvit: EER, TAR at given FARs and rank-1 by the
-    protocol of the FVC competitions; a run keeps the scores, by which `gradatim match` decides.
+    protocol of the FVC competitions; a run keeps the scores, by which `gradatim match` decides. flowchroma: SSIM,
+    PSNR, CDC, color error and flicker, with gray frames and the matched colors alone beside them; of folders of
+    frames SSIM and PSNR at 224 x 224 and CDC, but no LPIPS nor FID, whose networks are not part of gradatim.
     Example: gradatim evaluate runs/maefuse-1, or: gradatim evaluate fused --data pairs, or:
     gradatim evaluate model5.h5 --set data.root=coco -o figures
     """
@@ -106,6 +124,16 @@ def evaluate(
             target, set_, split=split, limit=limit, settings=settings_from(model), out=out, device=device, json=json
         )
         return
+    if system == "flowchroma":
+        from gradatim.cli.evaluating_colors import evaluate_colors
+
+        evaluate_colors(target, set_, split=split, limit=limit, out=out, device=device, json=json)
+        return
+    if system == "colored frames":
+        from gradatim.cli.evaluating_colors import evaluate_frames
+
+        evaluate_frames(target, data, out=out, json=json)
+        return
     if system == "bombkd":
         from gradatim.cli.evaluating_clips import evaluate_clips
 
@@ -133,11 +161,12 @@ def _refuse_others(context: typer.Context, system: str) -> None:
             whose = ", ".join(other for other, names in _OPTIONS.items() if name in names)
             wrong.append(f"--{name.rstrip('_').replace('_', '-')} is for {whose}")
     if wrong:
-        raise typer.BadParameter(f"this is a model of {system}: {'; '.join(wrong)}")
+        what = "a folder of colored frames" if system == "colored frames" else f"a model of {system}"
+        raise typer.BadParameter(f"this is {what}: {'; '.join(wrong)}")
 
 
 def _system_of(target: Path) -> str:
-    """The system of a run, of a file that gradatim wrote, or of a foreign detector."""
+    """The system of a run, of a file that gradatim wrote, or of a foreign detector; or "colored frames"."""
     if (target / "plan.yaml").is_file():
         from gradatim.find import read_plan_document
 
@@ -149,7 +178,10 @@ def _system_of(target: Path) -> str:
         weights = read_weights(target)
         foreign = "maefuse" if header_of(weights) or not recognised(weights, LAYOUTS) else "multigriddet"
         return str(header_of(weights).get("system", foreign))
-    return "maefuse"
+    from gradatim.systems.flowchroma.frame_folders import holds_scenes
+
+    # Fused pictures lie in their folder itself.
+    return "colored frames" if holds_scenes(target) else "maefuse"
 
 
 def _fused(
