@@ -137,7 +137,7 @@ def test_a_video_that_fails_does_not_lose_the_others(place, tmp_path):
     assert names(tmp_path / "out") == ["b.mp4"]
 
 
-def test_results_of_an_earlier_call_inside_an_input_are_left_out(place, tmp_path):
+def test_results_of_an_earlier_call_inside_an_input_are_not_colored_again(place, tmp_path):
     scene_folder(tmp_path / "scenes/a", 2)
     for _ in range(2):
         told = worked("colorize", MODEL, tmp_path / "scenes", "-o", tmp_path / "scenes/out", "--json").json

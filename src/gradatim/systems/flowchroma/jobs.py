@@ -57,7 +57,7 @@ def plan_jobs(videos: Sequence[Path], out: Path, *, reference: Path | None = Non
     All pictures are decoded to their end; of a video file, the first frame.
 
     Args:
-        videos: video files, folders of frames, and folders of both; `out` inside one of them is left out.
+        videos: video files, folders of frames, and folders of both, which are not searched deeper.
         out: folder for the results, each under its video's name.
         reference: picture that all take their colors from; None for the first frame of each, which must have colors.
 
@@ -68,7 +68,7 @@ def plan_jobs(videos: Sequence[Path], out: Path, *, reference: Path | None = Non
     jobs: list[Job] = []
     wrong = _outside(videos, out)
     for path in videos:
-        found, lines = _found(path, out)
+        found, lines = _found(path)
         wrong += lines
         for source in found:
             try:
@@ -140,7 +140,7 @@ def _outside(videos: Sequence[Path], out: Path) -> list[str]:
     return [f"{out}: the inputs lie there; choose another folder for the results."] if out.resolve() in folders else []
 
 
-def _found(path: Path, out: Path) -> tuple[list[Path], list[str]]:
+def _found(path: Path) -> tuple[list[Path], list[str]]:
     """Videos that a path stands for, and what is wrong with it."""
     if path.is_file():
         if _is_video(path):
@@ -150,8 +150,7 @@ def _found(path: Path, out: Path) -> tuple[list[Path], list[str]]:
     if not path.is_dir():
         return [], [f"{path}: no such file or folder."]
     files = sorted(file for file in path.iterdir() if file.is_file() and _is_video(file))
-    folders = [path, *(folder for folder in folders_in(path) if folder.resolve() != out.resolve())]
-    found = [*(folder for folder in folders if pictures_in(folder)), *files]
+    found = [*(folder for folder in (path, *folders_in(path)) if pictures_in(folder)), *files]
     return found, [] if found else [f"{path}: no frames, no folders of frames and no video in it."]
 
 
