@@ -1,12 +1,18 @@
-"""FlowChroma in the smallest: sizes, videos as folders of frames, and finished runs of all stages or of one."""
+"""FlowChroma in the smallest: sizes, a file with its parts, videos, and finished runs of all stages or of one."""
 
+import numpy as np
+import torch
 from PIL import Image
 
 from gradatim import Plan, Stage, run
 from gradatim.find import read_plan_document
 from gradatim.plan import override
+from gradatim.runs.lineage import Lineage, Origin
+from gradatim.systems.flowchroma.model import PARTS, FlowChromaSettings
 from gradatim.systems.flowchroma.synthetic import DrawnSettings, drawn_videos
+from gradatim.weights import part_digest, write_weights
 from once import drawn
+from pictures import save
 
 MODEL = {
     "flow": {"width": 8, "features": 8, "widths": [4, 4, 8], "levels": 2, "radius": 1, "iterations": 2},
@@ -15,8 +21,54 @@ MODEL = {
     "size": [32, 40], "match_size": 32,
 }  # fmt: skip
 DATA = {"drawn": {"count": 4, "frames": 6}, "holdout": 0.5, "length": 5}
-PARTS = ("memflow", "swin", "warpnet", "fusion")
+USED = ("memflow", "swin", "warpnet", "fusion")
 VIDEOS = {"count": 3, "frames": 4}
+
+
+def sizes(**changes):
+    """Settings of the tiny model."""
+    return FlowChromaSettings(**{**MODEL, **changes})
+
+
+def parts(names=USED, **changes):
+    """Parts that carry colors somewhere, in evaluation mode."""
+    torch.manual_seed(0)
+    built = {name: PARTS[name](sizes(**changes)).eval().requires_grad_(False) for name in names}
+    if "memflow" in built:
+        built["memflow"].update.gamma.fill_(1)
+        # A network that has learned nothing hardly looks at the second frame.
+        built["memflow"].features.out.weight.mul_(30)
+    return built
+
+
+def model_file(path, names=USED):
+    """A file of ours; returns its path."""
+    built = parts(names)
+    lineage = {
+        name: Lineage(part=name, origin=Origin(kind="fresh", digest=part_digest(part), detail={})).to_json()
+        for name, part in built.items()
+    }
+    header = {"system": "flowchroma", "model": MODEL, "lineage": lineage}
+    write_weights(path, {name: part.state_dict() for name, part in built.items()}, header)
+    return path
+
+
+def scene(count=3, *, size=(36, 50), gray=False):
+    """Smooth frames whose pattern moves, (H, W, 3) uint8 each, of mild colors or none."""
+    y, x = np.mgrid[: size[0], : size[1]] / 8
+    frames = []
+    for number in range(count):
+        lightness = 120 + 40 * np.sin(x + 0.3 * number) * np.cos(y)
+        tint = np.zeros(3) if gray else np.array([20, -5, -20])
+        frames.append(np.rint(lightness[..., None] + tint * np.cos(y / 2)[..., None]).astype(np.uint8))
+    return frames
+
+
+def scene_folder(folder, count=3, *, suffix=".png", **how):
+    """Write a scene as `f0.png` and so on; returns the folder."""
+    for number, frame in enumerate(scene(count, **how)):
+        save(folder / f"f{number}{suffix}", frame)
+    return folder
 
 
 def tiny_changes(name):
@@ -66,7 +118,7 @@ def _train(folder):
     run(override(read_plan_document("flowchroma/small"), changes), folder)
 
 
-def coloring_run(folder, *, parts=PARTS, task="fuse_alone", losses=None):
+def coloring_run(folder, *, parts=USED, task="fuse_alone", losses=None):
     """Run one step of one stage; returns the run's folder."""
     stage = Stage(
         name="fuse",

@@ -7,6 +7,7 @@ from gradatim.systems.bombkd.feature_files import export_features
 from systems.bombkd.features import records
 from tiny import authors_files, finished_run
 from tiny_bombkd import clip_files, files_plan, fusion
+from tiny_flowchroma import model_file, scene_folder
 from tiny_ifvit import chain, prints
 from tiny_multigriddet import detector_run, shapes_folder
 
@@ -24,6 +25,8 @@ def prepared(tmp_path_factory):
     detector_run(folder / "detector")
     prints(folder / "prints")
     chain(folder / "matcher")
+    model_file(folder / "colored.safetensors")
+    scene_folder(folder / "scenes/a")
     export_features(folder / "features", records(9), dataset="ucf101", split="train")
     return folder
 

@@ -19,6 +19,7 @@ WITH_JSON = {
     "analyze labels": ["features"],
     "analyze plot": ["features", "-o", "OUT.png"],
     "classify": ["watched", "clips"],
+    "colorize": ["colored.safetensors", "scenes", "-o", "OUT"],
     "convert": ["runs/maefuse-1", "OUT.safetensors"],
     "detect": ["detector", "boxes/images/val", "-o", "OUT"],
     "evaluate": ["runs/maefuse-1"],
@@ -52,7 +53,7 @@ def test_help_of_each_command(command):
 def test_help_and_version_of_all():
     assert all(command in worked("--help").out for command in COMMANDS)
     assert worked("--version").out.strip()
-    assert len(COMMANDS) == 20
+    assert len(COMMANDS) == 21
 
 
 @pytest.mark.parametrize("command", WITH_JSON)

@@ -12,6 +12,7 @@ INVENTORY = {
     "analyze labels": "dataset expected json path shown split",
     "analyze plot": "by classes converters json method out paths pool split",
     "classify": "batch_size device json model top videos",
+    "colorize": "device json matched model out reference saturation videos",
     "convert": "force json layout model out source system",
     "demo": "folder pairs set",
     "detect": "across_classes batch_size confidence device formats inputs iol json model most no_pictures original out "
@@ -43,7 +44,7 @@ def test_the_inventory_of_commands_and_options():
         for name, one in all_commands().items()
     }
     assert found == {name: " ".join(sorted(options.split())) for name, options in INVENTORY.items()}
-    assert len(found) == 28
+    assert len(found) == 29
 
 
 def test_every_command_and_option_has_help():

@@ -27,6 +27,8 @@ MISCOUNT = 2
 
 _CODECS = {".mp4": "libx264", ".m4v": "libx264", ".mov": "libx264", ".mkv": "libx264", ".webm": "libvpx-vp9"}
 _CODECS |= {".avi": "mpeg4"}
+WRITTEN_SUFFIXES = frozenset(_CODECS)
+"""Kinds of videos that `write_video` can write."""
 _VP8_SHOWN = 0x10
 _TIME_BASE = 1_000_000
 
@@ -147,6 +149,17 @@ def video_facts(path: Path) -> VideoFacts:
     height, width, _ = _frames_at(path, np.zeros(1, np.int64))[0].shape
     fps = float(rate) if rate else None
     return VideoFacts(frames=frames, fps=fps, size=(height, width), duration=frames / fps if fps else None)
+
+
+def has_sound(path: Path) -> bool:
+    """Whether a video file has sound.
+
+    Raises:
+        DataError: the file is missing, empty, damaged or without pictures.
+        MissingExtraError: PyAV is not installed.
+    """
+    with _opened(path) as container:
+        return bool(container.streams.audio)
 
 
 def verify_video(path: Path) -> VideoFacts:
