@@ -30,7 +30,7 @@ from gradatim.systems.maefuse.recipes import MODES
 from systems.bombkd.trees import TREES
 from tiny import HEADS, SIZES, authors_files, finished_run, sets
 from tiny_bombkd import authors_converters, tiny_changes, trained_on_clips
-from tiny_flowchroma import finished_colorizer
+from tiny_flowchroma import finished_colorizer, frame_folders
 from tiny_flowchroma import tiny_changes as tiny_colors
 from tiny_ifvit import chain, print_files
 from tiny_ifvit import tiny_changes as tiny_prints
@@ -52,7 +52,7 @@ MINIMUM = {
     "src/gradatim/systems/maefuse/README.md": {"yaml": 1, "bash": 3},
     "src/gradatim/systems/multigriddet/README.md": {"bash": 1},
 }
-COMMANDS = 66
+COMMANDS = 71
 
 
 class Block(NamedTuple):
@@ -195,6 +195,7 @@ def place(tmp_path_factory):
         finished_detector(folder)
         finished_matcher(folder)
         finished_colorizer(folder)
+        frame_folders(folder)
     authors_files(folder)
     authors_converters(folder / "converters_ep10.pt")
     TREES["ucf101"](folder / "videos" / "UCF101")
