@@ -8,6 +8,7 @@ what a file's arrays become can be read off the table.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -127,7 +128,7 @@ class Layout:
     resized: tuple[Rule, ...] = ()
     fields: tuple[str, ...] = ()
     tasks: tuple[str, ...] = ()
-    requires: Mapping[str, Mapping[str, tuple[str, ...]]] = field(default_factory=dict)
+    requires: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     ties: tuple[Tie, ...] = ()
 
 

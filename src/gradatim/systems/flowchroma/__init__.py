@@ -27,5 +27,6 @@ SYSTEM = System(
     fields=("frames", "lightness", "references"),
     metrics={name: Metric(function, name in HIGHER_IS_BETTER) for name, function in METRICS.items()},
     layouts=LAYOUTS,
+    fixed={"memflow": ("train_tokens", "memory_keys"), "fusion": ("flow_scale", "target_colors", "max_history")},
     recipes=RECIPES,
 )

@@ -205,5 +205,6 @@ COLOR_LAYOUTS = (
             *_colorvidnet("colornet", r"swintexco_colornet\."),
             *_discriminator(r"discriminator\."),
         ),
+        requires={"fusion": {"flow_scale": (8.0,), "target_colors": ("ground_truth",)}},
     ),
 )
