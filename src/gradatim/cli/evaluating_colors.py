@@ -43,7 +43,8 @@ def evaluate_colors(
     from gradatim.engine.device import this_place
     from gradatim.engine.model import load_model, need_parts
     from gradatim.systems.flowchroma.data import SequenceSettings, Split, open_sequences, with_sizes
-    from gradatim.systems.flowchroma.evaluate import PARTS, evaluate_coloring
+    from gradatim.systems.flowchroma.evaluate import evaluate_coloring
+    from gradatim.systems.flowchroma.predict import PARTS
 
     data = data_of(target, changes, split=split, example=_EXAMPLE)
     place = this_place(device)

@@ -30,8 +30,6 @@ Figures = Mapping[str, Mapping[str, float]]
 
 FUSED, MATCHED, GRAY, TRUTH = METHODS = ("fused", "matched", "gray", "truth")
 NAMES = ("ssim", "psnr", "cdc", "color_error", "flicker")
-PARTS = ("memflow", "swin", "warpnet", "fusion")
-"""Parts that a model needs for coloring."""
 MOST_PSNR = 100.0
 LEAST_FRAMES = max(DILATIONS) + 1
 _FIELDS = ("frames", "lightness", "references")
@@ -110,7 +108,7 @@ def evaluate_coloring(
     levels of a and b.
 
     Args:
-        compute: of a loaded model that has all of `PARTS`.
+        compute: of a loaded model that has all of `predict.PARTS`.
         fusion: its part, which knows what the network of flows is shown.
         dataset: sequences with references, none of them augmented.
         out: folder for pictures of some sequences; see `sheet`.

@@ -15,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, model_valid
 
 from gradatim.data.image import Picture
 from gradatim.data.opencv import opencv
-from gradatim.errors import unknown
+from gradatim.data.presets import check_ordered, with_preset
 
 Probability = Annotated[float, Field(ge=0, le=1)]
 Array = NDArray[np.float64]
@@ -79,22 +79,11 @@ class ReferenceAugmentation(BaseModel):
     @classmethod
     def _preset(cls, value: Any) -> Any:
         """Fields of a preset, and what is given beside its name."""
-        if isinstance(value, str):
-            value = {"preset": value}
-        if not isinstance(value, Mapping) or "preset" not in value:
-            return value
-        given = dict(value)
-        name = str(given.pop("preset"))
-        if name not in PRESETS:
-            raise ValueError(unknown("preset", name, PRESETS))
-        return {**PRESETS[name], **given}
+        return with_preset(value, PRESETS)
 
     @model_validator(mode="after")
     def _ordered(self) -> "ReferenceAugmentation":
-        for name in ("saturation", "brightness"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name}: {low:g} to {high:g}: the least comes first")
+        check_ordered(self, ("saturation", "brightness"))
         return self
 
     @property

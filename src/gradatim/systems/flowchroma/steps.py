@@ -22,7 +22,7 @@ from gradatim.systems.flowchroma.parts.fusion import FusionNetwork
 from gradatim.systems.flowchroma.parts.memflow import MemFlow
 from gradatim.systems.flowchroma.parts.swin import SwinPyramid
 from gradatim.systems.flowchroma.parts.vgg import Vgg16
-from gradatim.systems.flowchroma.parts.warpnet import WarpNet, unit_features
+from gradatim.systems.flowchroma.parts.warpnet import SHARP_TEMPERATURE, TRAIN_TEMPERATURE, WarpNet, unit_features
 from gradatim.systems.flowchroma.recurrence import color_sequences
 from gradatim.task import makes
 
@@ -56,8 +56,8 @@ def match(
     references: Tensor,
     frames: Tensor,
     *,
-    temperature: float = 0.01,
-    sharp: float = 1e-10,
+    temperature: float = TRAIN_TEMPERATURE,
+    sharp: float = SHARP_TEMPERATURE,
 ) -> tuple[Tensor, Tensor]:
     """Colors of references for frames, (B, T, 2, H, W), and how alike they are, (B, T, 1, H, W).
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, NonNegativeFloat, PositiveFloat, model_validator
 
 from gradatim.data.image import Picture
-from gradatim.errors import unknown
+from gradatim.data.presets import check_ordered, with_preset
 from gradatim.systems.multigriddet.example import Boxes, Example, Keeping
 from gradatim.systems.multigriddet.gridmask import draw_grid, masked
 from gradatim.systems.multigriddet.light import grayed, relit
@@ -111,22 +111,11 @@ class Augmentation(BaseModel):
     @classmethod
     def _preset(cls, value: Any) -> Any:
         """Fields of a preset, and what is given beside its name."""
-        if isinstance(value, str):
-            value = {"preset": value}
-        if not isinstance(value, Mapping) or "preset" not in value:
-            return value
-        given = dict(value)
-        name = str(given.pop("preset"))
-        if name not in PRESETS:
-            raise ValueError(unknown("preset", name, PRESETS))
-        return {**PRESETS[name], **given}
+        return with_preset(value, PRESETS)
 
     @model_validator(mode="after")
     def _ordered(self) -> "Augmentation":
-        for name in ("scale", "grid_mask_pitch", "mosaic_split"):
-            low, high = getattr(self, name)
-            if low > high:
-                raise ValueError(f"{name}: {low:g} to {high:g}: the least comes first")
+        check_ordered(self, ("scale", "grid_mask_pitch", "mosaic_split"))
         return self
 
     @property
